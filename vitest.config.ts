@@ -1,0 +1,20 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const packages = fileURLToPath(new URL("./packages/", import.meta.url));
+
+export default defineConfig({
+  // Tests run on the sources: no build first.
+  resolve: {
+    alias: [
+      { find: /^@shardwright\/([a-z-]+)$/, replacement: `${packages}$1/src/index.ts` },
+      { find: /^@shardwright\/([a-z-]+)\/(.+)$/, replacement: `${packages}$1/src/$2.ts` },
+    ],
+  },
+  test: {
+    include: ["packages/*/src/**/*.test.ts", "test/{tidy,sim,scenarios,contract}/**/*.test.ts"],
+    pool: "threads",
+    isolate: false,
+    reporters: ["default", "./test/support/closing-line.ts"],
+  },
+});
