@@ -1,1 +1,15 @@
-export {};
+export * from "./auth.ts";
+export * from "./catalog.ts";
+export * from "./clock.ts";
+export * from "./config.ts";
+export * from "./fault-trailer.ts";
+export * from "./health.ts";
+export * from "./http-server.ts";
+export * from "./log.ts";
+export * from "./meter.ts";
+export * from "./parts.ts";
+export * from "./rpc-client.ts";
+export * from "./rpc-meter.ts";
+export * from "./rpc-server.ts";
+export * from "./run-service.ts";
+export * from "./surfaces.ts";

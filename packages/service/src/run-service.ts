@@ -1,0 +1,63 @@
+import { type Clock, systemClock } from "./clock.ts";
+import type { Health } from "./health.ts";
+import type { Log } from "./log.ts";
+import { closeInReverse, type Part } from "./parts.ts";
+
+export interface RunOptions {
+  /** In the order they were opened; servers last, so that they close first. */
+  readonly parts: readonly Part[];
+  readonly health: Health;
+  readonly log: Log;
+  /** Time for load balancers to notice "not ready"; 0 in embedded mode. */
+  readonly endpointPauseMs: number;
+  /** Budget for closing every part; below the grace period of whoever stops us. */
+  readonly drainTimeoutMs: number;
+  readonly clock?: Clock;
+  /** Stops the service as a signal would. */
+  readonly stop?: AbortSignal;
+}
+
+/**
+ * Runs until SIGTERM, SIGINT or `stop`, then closes everything: not ready, pause, parts in reverse.
+ * Returns the names of parts that did not close in time. A second signal ends the process at once.
+ */
+export async function runService(options: RunOptions): Promise<readonly string[]> {
+  const { log } = options;
+  options.health.ready();
+  log.info({ parts: options.parts.map((part) => part.name) }, "service is ready");
+  const why = await stopRequested(options.stop);
+  log.info({ reason: why }, "service is stopping");
+  const late = await stopService(options);
+  if (late.length > 0) log.error({ late }, "parts did not close in time");
+  else log.info("service has stopped");
+  return late;
+}
+
+/** The closing half of `runService`, for who has a waiting of its own. */
+export async function stopService(options: RunOptions): Promise<readonly string[]> {
+  const clock = options.clock ?? systemClock;
+  // 1. Not ready: no new traffic.
+  options.health.notReady("stopping");
+  // 2. Endpoints move.
+  if (options.endpointPauseMs > 0) await clock.sleep(options.endpointPauseMs);
+  // 3. Servers drain first (they were opened last), then what they used.
+  return await closeInReverse(options.parts, options.drainTimeoutMs, clock.now);
+}
+
+// 128 + SIGINT, as shells expect it.
+const EXIT_CODE_FORCED = 130;
+
+function stopRequested(stop: AbortSignal | undefined): Promise<string> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (asked) process.exit(EXIT_CODE_FORCED);
+      asked = true;
+      resolve(signal);
+    };
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
+    if (stop?.aborted) resolve("stop");
+    stop?.addEventListener("abort", () => resolve("stop"), { once: true });
+  });
+}
