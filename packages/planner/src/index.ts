@@ -1,1 +1,9 @@
-export {};
+export * from "./adapter.ts";
+export * from "./calibrate.ts";
+export * from "./flat.ts";
+export * from "./lanes.ts";
+export * from "./model-card.ts";
+export * from "./order.ts";
+export * from "./parallel-plan.ts";
+export * from "./plan-request.ts";
+export * from "./schedule.ts";
