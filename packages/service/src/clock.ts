@@ -32,11 +32,17 @@ export function manualClock(startMs = 0): ManualClock {
         signal?.addEventListener("abort", () => resolve(), { once: true });
       }),
     advance: async (ms) => {
+      await turn(); // whoever is about to sleep falls asleep first
       current += ms;
       const due = sleepers.filter((sleeper) => sleeper.at <= current).sort((a, b) => a.at - b.at);
       sleepers = sleepers.filter((sleeper) => sleeper.at > current);
       for (const sleeper of due) sleeper.wake();
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
     },
   };
+}
+
+/** Lets everything run that is ready to. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

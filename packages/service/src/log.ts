@@ -27,10 +27,11 @@ export function createLog(options: LogOptions): Log {
     timestamp: stdTimeFunctions.isoTime,
     formatters: {
       level: (label: string) => ({ level: label }),
-      bindings: redactFields,
-      log: redactFields,
+      log: (fields: Record<string, unknown>) => redact(fields) as Record<string, unknown>,
     },
-    serializers: {},
+    serializers: { ...SECRET_FIELDS, err: (error: unknown) => error },
+    // Last of all, so that messages and bindings of child loggers are covered too.
+    hooks: { streamWrite: (line: string) => line.replace(SECRET_VALUES, "[redacted]") },
   };
   return options.destination === undefined ? pino(settings) : pino(settings, options.destination);
 }
@@ -40,21 +41,24 @@ export function logFor(log: Log, binding: LogBinding): Log {
   return log.child(binding);
 }
 
+/** For the bindings of child loggers, which formatters do not see. */
+const SECRET_FIELDS = Object.fromEntries(
+  ["authorization", "Authorization", "token", "apiKey", "password", "secret"].map((key) => [
+    key,
+    () => "[redacted]",
+  ]),
+);
 const SECRET_KEYS = /^(authorization|token|apikey|api_key|password|secret)$/i;
 const SECRET_VALUES =
-  /\b(sk-[A-Za-z0-9_-]{8,}|hf_[A-Za-z0-9]{8,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)|(?<=Bearer )[\x21-\x7e]+/g;
+  /\b(sk-[A-Za-z0-9_-]{8,}|hf_[A-Za-z0-9]{8,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)|(?<=Bearer )[^\s"\\]+/g;
 // Deeper structures are a mistake in a log line; cutting them bounds the cost of a record.
 const DEPTH_MAX = 6;
 const TEXT_CHARS_MAX = 8_192;
 
-function redactFields(fields: Record<string, unknown>): Record<string, unknown> {
-  return redact(fields, 0) as Record<string, unknown>;
-}
-
 /** A copy without secrets. Errors become {kind, message, stack} with their chain of causes. */
 export function redact(value: unknown, depth = 0): unknown {
   if (typeof value === "string") {
-    return value.slice(0, TEXT_CHARS_MAX).replace(SECRET_VALUES, "[redacted]");
+    return value.slice(0, TEXT_CHARS_MAX);
   }
   if (typeof value === "bigint") return value.toString();
   if (typeof value !== "object" || value === null) return value;

@@ -23,11 +23,12 @@ export interface RunOptions {
  */
 export async function runService(options: RunOptions): Promise<readonly string[]> {
   const { log } = options;
+  const stop = listenForStop(options.stop);
   options.health.ready();
   log.info({ parts: options.parts.map((part) => part.name) }, "service is ready");
-  const why = await stopRequested(options.stop);
-  log.info({ reason: why }, "service is stopping");
+  log.info({ reason: await stop.asked }, "service is stopping");
   const late = await stopService(options);
+  stop.dispose();
   if (late.length > 0) log.error({ late }, "parts did not close in time");
   else log.info("service has stopped");
   return late;
@@ -47,17 +48,27 @@ export async function stopService(options: RunOptions): Promise<readonly string[
 // 128 + SIGINT, as shells expect it.
 const EXIT_CODE_FORCED = 130;
 
-function stopRequested(stop: AbortSignal | undefined): Promise<string> {
-  return new Promise((resolve) => {
-    let asked = false;
-    const onSignal = (signal: NodeJS.Signals): void => {
-      if (asked) process.exit(EXIT_CODE_FORCED);
-      asked = true;
-      resolve(signal);
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
-    if (stop?.aborted) resolve("stop");
-    stop?.addEventListener("abort", () => resolve("stop"), { once: true });
-  });
+/** Listens until disposed of: the second signal must find somebody while the service is stopping. */
+function listenForStop(stop: AbortSignal | undefined): {
+  readonly asked: Promise<string>;
+  dispose(): void;
+} {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let signals = 0;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    signals += 1;
+    if (signals > 1) process.exit(EXIT_CODE_FORCED);
+    resolve(signal);
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  if (stop?.aborted) resolve("stop");
+  stop?.addEventListener("abort", () => resolve("stop"), { once: true });
+  return {
+    asked: promise,
+    dispose: () => {
+      process.off("SIGTERM", onSignal);
+      process.off("SIGINT", onSignal);
+    },
+  };
 }
