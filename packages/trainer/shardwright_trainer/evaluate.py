@@ -99,7 +99,9 @@ def evaluate(
     answers = [""] * len(prompts)
     for start in range(0, len(order), BATCH_ROWS):
         batch = order[start : start + BATCH_ROWS]
-        for index, answer in zip(batch, chat.answer_all([prompts[i] for i in batch], new_tokens_max), strict=True):
+        # Only the first object counts, so what a model says after it need not be waited for.
+        given = chat.answer_all([prompts[i] for i in batch], new_tokens_max, lambda text: first_object(text) is not None)
+        for index, answer in zip(batch, given, strict=True):
             answers[index] = answer.text
         progress(min(start + BATCH_ROWS, len(order)))
     return answers

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,13 @@ class Chat:
         if len(text) > len(said):
             yield text[len(said) :]
 
-    def answer_all(self, prompts: Sequence[Sequence[Message]], new_tokens_max: int) -> list[Answer]:
-        """Greedy answers of one batch. The prompts' common beginning is computed once; finished rows leave."""
+    def answer_all(
+        self, prompts: Sequence[Sequence[Message]], new_tokens_max: int, enough: Callable[[str], bool] | None = None
+    ) -> list[Answer]:
+        """Greedy answers of one batch. The prompts' common beginning is computed once; finished rows leave.
+
+        A row also ends when `enough(text so far)` holds; it is asked after tokens that hold a closing brace.
+        """
         torch = self._torch
         encoded = [self.encode(prompt) for prompt in prompts]
         shared = _common_prefix(encoded)
@@ -111,10 +116,13 @@ class Chat:
                 cache = self.model(torch.tensor([encoded[0][:shared]]), use_cache=True, logits_to_keep=1)
                 cache = cache.past_key_values
                 cache.batch_repeat_interleave(len(prompts))
-            return self._decode(ids_BT, mask_BT, cache, new_tokens_max)
+            return self._decode((ids_BT, mask_BT), cache, new_tokens_max, enough)
 
-    def _decode(self, ids_BT: Any, mask_BT: Any, cache: Any, new_tokens_max: int) -> list[Answer]:
+    def _decode(
+        self, batch: tuple[Any, Any], cache: Any, new_tokens_max: int, enough: Callable[[str], bool] | None
+    ) -> list[Answer]:
         torch = self._torch
+        ids_BT, mask_BT = batch
         alive = list(range(ids_BT.shape[0]))
         produced: list[list[int]] = [[] for _ in alive]
         ended = [False] * len(alive)
@@ -133,7 +141,8 @@ class Chat:
                     ended[row] = True
                 else:
                     produced[row].append(token)
-                    kept.append(place)
+                    if enough is None or not self._is_enough(produced[row], enough):
+                        kept.append(place)
             if not kept:
                 break
             if len(kept) < len(alive):
@@ -146,6 +155,11 @@ class Chat:
             Answer(self.tokenizer.decode(ids, skip_special_tokens=True), len(ids), done)
             for ids, done in zip(produced, ended, strict=True)
         ]
+
+    def _is_enough(self, ids: list[int], enough: Callable[[str], bool]) -> bool:
+        if "}" not in self.tokenizer.decode(ids[-1:]):
+            return False
+        return enough(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def _has_tokenizer(directory: str | None) -> bool:
