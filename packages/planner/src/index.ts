@@ -1,4 +1,12 @@
 export * from "./adapter.ts";
+export {
+  heldBlocks,
+  type MapRank,
+  type MapRequest,
+  mapBlocks,
+  ownedBlocks,
+  type PreviousMap,
+} from "./block-map.ts";
 export * from "./calibrate.ts";
 export * from "./flat.ts";
 export * from "./lanes.ts";
@@ -7,3 +15,4 @@ export * from "./order.ts";
 export * from "./parallel-plan.ts";
 export * from "./plan-request.ts";
 export * from "./schedule.ts";
+export * from "./transfer.ts";

@@ -3,6 +3,7 @@
  * ranks, and their gradients are summed in one perfect binary tree over the lane index, whoever computed them.
  */
 import type { LaneRange } from "./parallel-plan.ts";
+import { shareByWeight } from "./shares.ts";
 
 /** A maximal aligned run of lanes [lo, lo + size): size is a power of two and divides lo. */
 export interface TreeNode {
@@ -15,34 +16,14 @@ export interface TreeNode {
  * largest remainder, ties to the lower rank. A rank goes without lanes only when there are fewer lanes than ranks.
  */
 export function assignLanes(lanesCount: number, weights: readonly number[]): LaneRange[] {
+  const shares = shareByWeight(lanesCount, weights);
+  const counts = lanesCount < weights.length ? shares : withoutZeros(shares);
   let begin = 0;
-  return shareOut(lanesCount, weights).map((count, rank) => {
+  return counts.map((count, rank) => {
     const range = { rank, begin, end: begin + count };
     begin += count;
     return range;
   });
-}
-
-/** Splits `total` by weight into whole parts that sum to it; at least one each where that is possible. */
-function shareOut(total: number, weights: readonly number[]): number[] {
-  if (weights.length === 0) throw new RangeError("assignLanes: no ranks");
-  if (weights.some((weight) => !(weight > 0 && Number.isFinite(weight)))) {
-    throw new RangeError(
-      `assignLanes: weights must be positive numbers, got ${weights.join(", ")}`,
-    );
-  }
-  const sum = weights.reduce((a, b) => a + b, 0);
-  const quotas = weights.map((weight) => (total * weight) / sum);
-  const parts = quotas.map(Math.floor);
-  const byRemainder = quotas
-    .map((quota, rank) => ({ rank, remainder: quota - Math.floor(quota) }))
-    .sort((a, b) => b.remainder - a.remainder || a.rank - b.rank);
-  let left = total - parts.reduce((a, b) => a + b, 0);
-  for (let i = 0; left > 0; i = (i + 1) % byRemainder.length, left--) {
-    const at = byRemainder[i]?.rank ?? 0;
-    parts[at] = (parts[at] ?? 0) + 1;
-  }
-  return total < weights.length ? parts : withoutZeros(parts);
 }
 
 /** A very slow rank still gets one lane: it is in the gang, and its collectives would run for nothing. */

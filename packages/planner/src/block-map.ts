@@ -1,0 +1,138 @@
+/**
+ * Which rank holds which block of the flat space. The trainer has no formula for ownership: what stands here
+ * is what it allocates. Balanced by weight, moved as little as possible between generations, deterministic.
+ */
+import { keepOwners, ownerTargets, placeOrphans } from "./block-owners.ts";
+import { placeReplicas } from "./block-replicas.ts";
+import { blocksCount } from "./flat.ts";
+import type { BlockMap, BlockRun } from "./parallel-plan.ts";
+
+export interface MapRank {
+  /** Ranks are 0…n−1 of the new generation, in this order. */
+  readonly rank: number;
+  /** Share of the blocks it can take (memory left, measured speed), relative to the others. */
+  readonly weight: number;
+  /** What fails together: a node, a machine, a rack. */
+  readonly failureDomain: string;
+}
+
+/** The map before, and where its ranks are now. */
+export interface PreviousMap {
+  readonly map: BlockMap;
+  /** New rank of an old rank; null = it is gone and what it held with it. */
+  readonly rankOf: (oldRank: number) => number | null;
+}
+
+export interface MapRequest {
+  readonly elements: number;
+  readonly blockElements: number;
+  readonly ranks: readonly MapRank[];
+  /** Copies of every block, the owner's included; more than there are ranks means every rank. */
+  readonly copies: number;
+  readonly previous?: PreviousMap;
+}
+
+/** Ownership block by block: the form the deciding steps work on. */
+export interface Holding {
+  /** Owner of each block; −1 = not decided yet. */
+  readonly owners: Int32Array;
+  /** Replica holders of each block. */
+  readonly replicas: readonly number[][];
+}
+
+/**
+ * The block map of a generation.
+ * 1. How many blocks each rank owns: by weight, one block more for those that can keep the most.
+ * 2. Survivors keep what they own, up to that number, in the longest runs.
+ * 3. What is left goes to ranks that lack blocks: to a holder of a replica, else in the old owner's failure domain,
+ *    else in long runs. As many blocks change owner as must, not one more.
+ * 4. Replicas: where they are already, else in another failure domain than the owner, evenly.
+ */
+export function mapBlocks(request: MapRequest): BlockMap {
+  checkRanks(request);
+  const blocks = blocksCount(request.elements, request.blockElements);
+  const before = previousHolding(request.previous, blocks);
+  const targets = ownerTargets(request.ranks, before.owners, blocks);
+  const kept = keepOwners(before.owners, targets);
+  const owners = placeOrphans({ ranks: request.ranks, before, kept, targets });
+  const replicas = placeReplicas({
+    ranks: request.ranks,
+    owners,
+    before,
+    copies: Math.min(request.copies, request.ranks.length),
+  });
+  return {
+    elements: request.elements,
+    blockElements: request.blockElements,
+    blocks,
+    runs: runsOf(owners, replicas),
+  };
+}
+
+function checkRanks(request: MapRequest): void {
+  if (request.ranks.length === 0) throw new RangeError("mapBlocks: no ranks");
+  if (!(request.copies >= 1))
+    throw new RangeError(`mapBlocks: copies ${request.copies} is below 1`);
+  request.ranks.forEach(({ rank, weight }, index) => {
+    if (rank !== index) throw new RangeError(`mapBlocks: rank ${rank} stands at place ${index}`);
+    if (!(weight > 0)) throw new RangeError(`mapBlocks: rank ${rank} has weight ${weight}`);
+  });
+}
+
+/** The previous map in new rank numbers: what is gone is −1, and a map of another space counts for nothing. */
+function previousHolding(previous: PreviousMap | undefined, blocks: number): Holding {
+  const owners = new Int32Array(blocks).fill(-1);
+  const replicas: number[][] = Array.from({ length: blocks }, () => []);
+  if (previous === undefined) return { owners, replicas };
+  if (previous.map.blocks !== blocks) {
+    throw new RangeError(
+      `mapBlocks: previous map has ${previous.map.blocks} blocks, not ${blocks}`,
+    );
+  }
+  for (const run of previous.map.runs) {
+    const [owner, ...others] = run.holders.map((old) => previous.rankOf(old));
+    const alive = others.filter((rank): rank is number => rank !== null);
+    for (let block = run.firstBlock; block < run.firstBlock + run.blocks; block++) {
+      owners[block] = owner ?? -1;
+      replicas[block] = alive;
+    }
+  }
+  return { owners, replicas };
+}
+
+/** Run-length codes neighbouring blocks with equal holders. */
+function runsOf(owners: Int32Array, replicas: readonly (readonly number[])[]): BlockRun[] {
+  const runs: { firstBlock: number; blocks: number; holders: number[] }[] = [];
+  owners.forEach((owner, block) => {
+    const others = replicas[block] ?? [];
+    const last = runs.at(-1);
+    if (last !== undefined && isSame(last.holders, owner, others)) {
+      last.blocks++;
+    } else {
+      runs.push({ firstBlock: block, blocks: 1, holders: [owner, ...others] });
+    }
+  });
+  return runs;
+}
+
+function isSame(holders: readonly number[], owner: number, others: readonly number[]): boolean {
+  return (
+    holders.length === others.length + 1 &&
+    holders[0] === owner &&
+    others.every((rank, index) => holders[index + 1] === rank)
+  );
+}
+
+/** Blocks a rank owns. */
+export function ownedBlocks(map: BlockMap, rank: number): number {
+  return countBlocks(map, (holders) => holders[0] === rank);
+}
+
+/** Blocks a rank holds as owner or as replica. */
+export function heldBlocks(map: BlockMap, rank: number): number {
+  return countBlocks(map, (holders) => holders.includes(rank));
+}
+
+function countBlocks(map: BlockMap, counts: (holders: readonly number[]) => boolean): number {
+  return map.runs.reduce((sum, run) => sum + (counts(run.holders) ? run.blocks : 0), 0);
+}
