@@ -22,7 +22,8 @@ export function findPostgres(): { readonly bin: string } | { readonly missing: s
     : [];
   const candidates = [...debian, ...(process.env["PATH"] ?? "").split(delimiter)];
   const bin = candidates.find((folder) => existsSync(join(folder, "initdb")));
-  if (bin === undefined) return { missing: "no PostgreSQL server on this machine (initdb not found)" };
+  if (bin === undefined)
+    return { missing: "no PostgreSQL server on this machine (initdb not found)" };
   if (process.getuid?.() === 0 && unprivileged() === undefined) {
     return { missing: "PostgreSQL refuses root, and there is no user postgres or nobody" };
   }
