@@ -26,7 +26,11 @@ export function python(): string {
 export function run(
   command: string,
   args: readonly string[],
-  options: { readonly timeoutMs?: number; readonly env?: Record<string, string>; readonly stdin?: string } = {},
+  options: {
+    readonly timeoutMs?: number;
+    readonly env?: Record<string, string>;
+    readonly stdin?: string;
+  } = {},
 ): Promise<Ran> {
   return new Promise((resolve) => {
     const child = execFile(
@@ -64,7 +68,12 @@ export interface MemberView {
   readonly incarnation: number;
   readonly state: string;
   readonly pid: number;
-  readonly ranks: readonly { rank: number; pid: number; ownedBlocks: number; replicaBlocks: number }[];
+  readonly ranks: readonly {
+    rank: number;
+    pid: number;
+    ownedBlocks: number;
+    replicaBlocks: number;
+  }[];
 }
 
 /** What the tests read of a job. */
@@ -74,7 +83,11 @@ export interface JobObject {
   readonly status: {
     readonly state: string;
     readonly reason?: { readonly code: string; readonly sentence: string };
-    readonly progress?: { readonly step: number; readonly totalSteps: number; readonly loss: string };
+    readonly progress?: {
+      readonly step: number;
+      readonly totalSteps: number;
+      readonly loss: string;
+    };
     readonly membership?: { readonly generation: number; readonly ranks: number };
     readonly recoveries?: { readonly count: number; readonly stepsRedone: number };
     readonly result?: {
@@ -170,10 +183,18 @@ export class Embedded {
   }
 
   async complete(name: string): Promise<JobObject> {
-    const waited = await this.ctl("wait", `job/${name}`, "--for=condition=Complete", "--timeout", "240s");
+    const waited = await this.ctl(
+      "wait",
+      `job/${name}`,
+      "--for=condition=Complete",
+      "--timeout",
+      "240s",
+    );
     if (waited.code !== 0) {
       const events = await this.ctl("events", name);
-      throw new Error(`wait ended with ${waited.code}: ${waited.stderr}\n${events.stdout}\n${this.memberLogs()}`);
+      throw new Error(
+        `wait ended with ${waited.code}: ${waited.stderr}\n${events.stdout}\n${this.memberLogs()}`,
+      );
     }
     return await this.job(name);
   }

@@ -18,11 +18,33 @@ const STAGES = [
   { name: "format and lint", command: [bin("biome"), "check", "."] },
   { name: "protos", command: [bin("buf"), "lint"] },
   { name: "generated code", command: [bin("node"), "packages/proto/generate.mjs", "--check"] },
-  { name: "python lint", command: [python, "-m", "ruff", "check", "."], cwd: trainer, needs: "python" },
-  { name: "python types", command: [python, "-m", "mypy", "shardwright_trainer"], cwd: trainer, needs: "python" },
+  {
+    name: "python lint",
+    command: [python, "-m", "ruff", "check", "."],
+    cwd: trainer,
+    needs: "python",
+  },
+  {
+    name: "python types",
+    command: [python, "-m", "mypy", "shardwright_trainer"],
+    cwd: trainer,
+    needs: "python",
+  },
   { name: "unit, contract, simulation, tidy", command: [bin("vitest"), "run"], counts: "vitest" },
-  { name: "trainer", command: [python, "-m", "pytest", "tests"], cwd: trainer, needs: "python", counts: "pytest", env: quiet },
-  { name: "end to end", command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts"], needs: "python", counts: "vitest" },
+  {
+    name: "trainer",
+    command: [python, "-m", "pytest", "tests"],
+    cwd: trainer,
+    needs: "python",
+    counts: "pytest",
+    env: quiet,
+  },
+  {
+    name: "end to end",
+    command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts"],
+    needs: "python",
+    counts: "vitest",
+  },
 ];
 
 /** Counts of a runner's closing line; undefined when it printed none. */
@@ -32,10 +54,17 @@ function countsIn(output, runner) {
     const last = lines.at(-1);
     return last && { passed: Number(last[1]), failed: Number(last[2]), skipped: Number(last[3]) };
   }
-  const summary = output.split("\n").filter((line) => /\d+ (passed|failed|errors?|skipped)\b.* in [\d.]+s/.test(line)).at(-1);
+  const summary = output
+    .split("\n")
+    .filter((line) => /\d+ (passed|failed|errors?|skipped)\b.* in [\d.]+s/.test(line))
+    .at(-1);
   if (!summary) return undefined;
   const count = (word) => Number(new RegExp(`(\\d+) ${word}`).exec(summary)?.[1] ?? 0);
-  return { passed: count("passed"), failed: count("failed") + count("error"), skipped: count("skipped") };
+  return {
+    passed: count("passed"),
+    failed: count("failed") + count("error"),
+    skipped: count("skipped"),
+  };
 }
 
 let running;
@@ -48,7 +77,13 @@ for (const signal of ["SIGINT", "SIGTERM"]) {
 
 function run(stage) {
   return new Promise((resolve) => {
-    const env = { ...process.env, TURBO_TELEMETRY_DISABLED: "1", FORCE_COLOR: "0", NO_COLOR: "1", ...stage.env };
+    const env = {
+      ...process.env,
+      TURBO_TELEMETRY_DISABLED: "1",
+      FORCE_COLOR: "0",
+      NO_COLOR: "1",
+      ...stage.env,
+    };
     const child = spawn(stage.command[0], stage.command.slice(1), {
       cwd: stage.cwd ?? root,
       env,
@@ -84,7 +119,9 @@ for (const stage of STAGES) {
   const { status, output } = await run(stage);
   const seconds = (Date.now() - started) / 1000;
   const counts = stage.counts ? countsIn(output, stage.counts) : undefined;
-  const result = counts ?? (status === 0 ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 1, skipped: 0 });
+  const result =
+    counts ??
+    (status === 0 ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 1, skipped: 0 });
   // A runner that ends badly without a failed test (it crashed) is a failure too.
   if (status !== 0 && result.failed === 0) result.failed = 1;
   for (const key of Object.keys(total)) total[key] += result[key];
@@ -94,7 +131,12 @@ for (const stage of STAGES) {
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 process.stdout.write(`\nWhere the time went (Shardwright ${version})\n`);
 for (const [name, result, seconds] of table) {
-  process.stdout.write(`  ${name.padEnd(34)} ${result.padEnd(8)} ${seconds.toFixed(1).padStart(7)} s\n`);
+  process.stdout.write(
+    `  ${name.padEnd(34)} ${result.padEnd(8)} ${seconds.toFixed(1).padStart(7)} s\n`,
+  );
 }
-process.stdout.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
-if (process.exitCode === undefined) process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
+process.stdout.write(
+  `\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`,
+);
+if (process.exitCode === undefined)
+  process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;

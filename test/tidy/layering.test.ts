@@ -12,9 +12,15 @@ const MAY_IMPORT: Record<string, { ours: string[]; theirs: string[] }> = {
     ours: ["proto", "job", "planner", "scheduler", "service"],
     theirs: ["pg", "zod", "@grpc/grpc-js", "yaml"],
   },
-  "checkpoint-manager": { ours: ["proto", "job", "planner", "service"], theirs: ["@grpc/grpc-js", "zod"] },
+  "checkpoint-manager": {
+    ours: ["proto", "job", "planner", "service"],
+    theirs: ["@grpc/grpc-js", "zod"],
+  },
   "metrics-exporter": { ours: ["proto", "job", "service"], theirs: ["prom-client", "zod"] },
-  cli: { ours: ["proto", "job", "planner", "service"], theirs: ["commander", "yaml", "@grpc/grpc-js"] },
+  cli: {
+    ours: ["proto", "job", "planner", "service"],
+    theirs: ["commander", "yaml", "@grpc/grpc-js"],
+  },
 };
 /** The one place that sees several services. */
 const COMPOSITION = "packages/cli/src/up/compose.ts";
@@ -105,7 +111,10 @@ describe("purity", () => {
 
   it("imports generated code only in wire.ts, rpc folders and shells", () => {
     const wrong = pure
-      .filter((path) => !/\/wire[a-z-]*\.ts$/.test(path) && importsOf(path).includes("@shardwright/proto"))
+      .filter(
+        (path) =>
+          !/\/wire[a-z-]*\.ts$/.test(path) && importsOf(path).includes("@shardwright/proto"),
+      )
       .map((path) => `${path} imports @shardwright/proto`);
     expect(wrong).toEqual([]);
   });
@@ -128,6 +137,8 @@ describe("python layering", () => {
   });
 
   it("has no pickle and no trust_remote_code", () => {
-    expect(importing(/\b(import pickle|torch\.load\(|trust_remote_code\s*=\s*True)/, /./)).toEqual([]);
+    expect(importing(/\b(import pickle|torch\.load\(|trust_remote_code\s*=\s*True)/, /./)).toEqual(
+      [],
+    );
   });
 });

@@ -4,7 +4,9 @@ import { filesOf, textOf } from "./tree.ts";
 const all = filesOf();
 const generated = (path: string): boolean =>
   /src\/gen\/|\/_proto\/|package-lock\.json|requirements\.lock/.test(path);
-const text = all.filter((path) => /\.(ts|mjs|py|md|json|ya?ml|proto|toml)$/.test(path) && !generated(path));
+const text = all.filter(
+  (path) => /\.(ts|mjs|py|md|json|ya?ml|proto|toml)$/.test(path) && !generated(path),
+);
 
 describe("names", () => {
   it("has no file without an owner", () => {
@@ -18,7 +20,8 @@ describe("names", () => {
     const wrong = all.filter((path) => {
       const name = path.split("/").at(-1) ?? "";
       if (path.includes("/src/gen/") || path.includes("/_proto/")) return false;
-      if (name.endsWith(".ts")) return !/^[a-z0-9]+(-[a-z0-9]+)*(\.(test|config|d))?\.ts$/.test(name);
+      if (name.endsWith(".ts"))
+        return !/^[a-z0-9]+(-[a-z0-9]+)*(\.(test|config|d))?\.ts$/.test(name);
       if (name.endsWith(".py")) return !/^_?_?[a-z0-9]+(_[a-z0-9]+)*_?_?\.py$/.test(name);
       return false;
     });
@@ -37,13 +40,16 @@ describe("names", () => {
   });
 
   it("stands alone: no path of a machine, no word about how it is built", () => {
-    const forbidden = new RegExp(["/work" + "/", "\\.\\./shared/(design|layout|style|reference)"].join("|"));
+    const forbidden = new RegExp(
+      ["/work" + "/", "\\.\\./shared/(design|layout|style|reference)"].join("|"),
+    );
     expect(text.filter((path) => forbidden.test(textOf(path)))).toEqual([]);
   });
 
   it("says LoRA's r, never its rank", () => {
     const wrong = text.filter(
-      (path) => path.startsWith("packages/") && /\blora[_ -]?rank\b|\bloraRank\b/i.test(textOf(path)),
+      (path) =>
+        path.startsWith("packages/") && /\blora[_ -]?rank\b|\bloraRank\b/i.test(textOf(path)),
     );
     expect(wrong).toEqual([]);
   });
