@@ -1,7 +1,7 @@
 /** The last step of a block map: who holds the copies of a block besides its owner. */
 
 import type { Holding, MapRank } from "./block-map.ts";
-import { NOBODY } from "./block-owners.ts";
+import { counted, NOBODY } from "./block-owners.ts";
 import { shareByWeight } from "./shares.ts";
 
 export interface ReplicaRequest {
@@ -13,6 +13,12 @@ export interface ReplicaRequest {
   readonly copies: number;
 }
 
+/**
+ * An owner's replicas are spread over this many ranks where there are so many: when it dies, each of them becomes
+ * owner of a part that it already holds and nothing has to move first. More would cut the map into crumbs.
+ */
+const SPREAD_MAX = 8;
+
 interface Placing {
   readonly request: ReplicaRequest;
   readonly replicas: number[][];
@@ -20,6 +26,9 @@ interface Placing {
   readonly room: number[];
   /** Ranks that may hold a replica of what `owner` owns: of other failure domains where there are any. */
   readonly allowed: readonly (readonly number[])[];
+  /** How many replicas of an owner's blocks a rank holds, [owner][rank], and how many it should. */
+  readonly shared: readonly number[][];
+  readonly sharedMax: readonly number[];
 }
 
 /**
@@ -35,11 +44,16 @@ export function placeReplicas(request: ReplicaRequest): number[][] {
     const others = ranks.map(({ rank }) => ranks.map((one) => one.rank).filter((r) => r !== rank));
     return Array.from(owners, (owner) => others[owner] ?? []);
   }
+  const allowed = ranks.map((owner) => allowedFor(owner, ranks, wanted));
   const placing: Placing = {
     request,
     replicas: Array.from(owners, () => []),
     room: roomFor(request, wanted),
-    allowed: ranks.map((owner) => allowedFor(owner, ranks, wanted)),
+    allowed,
+    shared: ranks.map(() => Array<number>(ranks.length).fill(0)),
+    sharedMax: counted(owners, ranks.length).map((blocks, owner) =>
+      Math.ceil((blocks * wanted) / Math.min(SPREAD_MAX, allowed[owner]?.length ?? 1)),
+    ),
   };
   keepReplicas(placing, wanted);
   fillReplicas(placing, wanted);
@@ -65,37 +79,56 @@ function allowedFor(owner: MapRank, ranks: readonly MapRank[], wanted: number): 
   return (elsewhere.length >= wanted ? elsewhere : others).map(({ rank }) => rank);
 }
 
-function keepReplicas({ request, replicas, room, allowed }: Placing, wanted: number): void {
-  const { owners, before } = request;
-  for (let block = 0; block < owners.length; block++) {
-    const owner = owners[block] ?? NOBODY;
-    const old = [...(before.replicas[block] ?? []), before.owners[block] ?? NOBODY];
-    for (const rank of old) {
-      const holders = replicas[block] ?? [];
-      if (rank === NOBODY || rank === owner || holders.length >= wanted) continue;
-      if ((room[rank] ?? 0) > 0 && allowed[owner]?.includes(rank)) take(holders, room, rank);
+function keepReplicas(placing: Placing, wanted: number): void {
+  const { replicas, room } = placing;
+  for (let block = 0; block < replicas.length; block++) {
+    for (const rank of mayStay(placing, block)) {
+      if ((replicas[block] ?? []).length >= wanted) break;
+      if ((room[rank] ?? 0) > 0) take(placing, block, rank);
     }
   }
 }
 
+/** Ranks that hold the block already and may go on: its old replica holders, and its old owner after a move. */
+function mayStay({ request, allowed }: Placing, block: number): number[] {
+  const { owners, before } = request;
+  const old = [...(before.replicas[block] ?? []), before.owners[block] ?? NOBODY];
+  return old.filter((rank) => (allowed[owners[block] ?? NOBODY] ?? []).includes(rank));
+}
+
 function fillReplicas(placing: Placing, wanted: number): void {
-  const { request, replicas, room } = placing;
-  let maySwap = true;
-  for (let block = 0; block < request.owners.length; block++) {
-    const holders = replicas[block] ?? [];
-    while (holders.length < wanted) {
-      const candidates = freeCandidates(placing, block);
-      const beside = replicas[block - 1] ?? [];
-      const rank = roomiest(candidates, room, beside);
+  const { replicas, room } = placing;
+  let swappedAt = 0;
+  for (let block = 0; block < replicas.length; block++) {
+    while ((replicas[block] ?? []).length < wanted) {
+      const rank = besideOrRoomiest(placing, block);
       if (rank !== NOBODY) {
-        take(holders, room, rank);
+        take(placing, block, rank);
         continue;
       }
       // Only ranks that may not take it have room left: exchange with a block that they may take.
-      maySwap = maySwap && swap(placing, candidates, holders);
-      if (!maySwap) take(holders, room, leastLoaded(candidates, room));
+      const candidates = freeCandidates(placing, block);
+      if (swappedAt !== NOBODY) swappedAt = swap(placing, block, { candidates, from: swappedAt });
+      if (swappedAt === NOBODY) take(placing, block, leastLoaded(candidates, room));
     }
   }
+}
+
+function besideOrRoomiest(placing: Placing, block: number): number {
+  const rank = beside(placing, block);
+  return rank === NOBODY ? roomiest(placing, block, freeCandidates(placing, block)) : rank;
+}
+
+/** A holder of the block before of the same owner, so that runs stay long, until it has its share; else `NOBODY`. */
+function beside({ request, replicas, room, shared, sharedMax }: Placing, block: number): number {
+  const owner = request.owners[block] ?? NOBODY;
+  if (request.owners[block - 1] !== owner) return NOBODY;
+  const holders = replicas[block] ?? [];
+  for (const rank of replicas[block - 1] ?? []) {
+    const isBelow = (shared[owner]?.[rank] ?? 0) < (sharedMax[owner] ?? 0);
+    if (isBelow && (room[rank] ?? 0) > 0 && !holders.includes(rank)) return rank;
+  }
+  return NOBODY;
 }
 
 function freeCandidates({ request, replicas, allowed }: Placing, block: number): number[] {
@@ -103,45 +136,58 @@ function freeCandidates({ request, replicas, allowed }: Placing, block: number):
   return (allowed[request.owners[block] ?? NOBODY] ?? []).filter((rank) => !holders.includes(rank));
 }
 
-/** The holder of the block before while it has room, else who has most room; `NOBODY` when all are full. */
-function roomiest(
-  candidates: readonly number[],
-  room: readonly number[],
-  beside: readonly number[],
-): number {
-  let best = NOBODY;
-  for (const rank of candidates) {
-    const free = room[rank] ?? 0;
-    if (free <= 0) continue;
-    if (beside.includes(rank)) return rank;
-    if (best === NOBODY || free > (room[best] ?? 0)) best = rank;
-  }
-  return best;
+/** Of those below their share of this owner's blocks, if any, who has most room; `NOBODY` when all are full. */
+function roomiest(placing: Placing, block: number, candidates: readonly number[]): number {
+  const { request, room, shared, sharedMax } = placing;
+  const owner = request.owners[block] ?? NOBODY;
+  const free = candidates.filter((rank) => (room[rank] ?? 0) > 0);
+  const below = free.filter((rank) => (shared[owner]?.[rank] ?? 0) < (sharedMax[owner] ?? 0));
+  return (below.length > 0 ? below : free).reduce(
+    (best, rank) => (best === NOBODY || (room[rank] ?? 0) > (room[best] ?? 0) ? rank : best),
+    NOBODY,
+  );
 }
 
-/** Frees one of the full `candidates` by giving one of its replicas to a rank with room; false when none can. */
-function swap(placing: Placing, candidates: readonly number[], into: number[]): boolean {
-  const { replicas, room } = placing;
-  for (let block = 0; block < replicas.length; block++) {
+interface SwapSearch {
+  /** Full ranks that may hold the block. */
+  readonly candidates: readonly number[];
+  /** Where the last search ended: the blocks before it had nothing to give. */
+  readonly from: number;
+}
+
+/**
+ * Frees one of the candidates by giving one of its replicas to a rank with room, then gives it `into`. Returns the
+ * block whose replica went elsewhere, `NOBODY` when none could.
+ */
+function swap(placing: Placing, into: number, search: SwapSearch): number {
+  const { request, replicas, room, shared } = placing;
+  for (let turn = 0; turn < replicas.length; turn++) {
+    const block = (search.from + turn) % replicas.length;
     const holders = replicas[block] ?? [];
-    if (holders === into) continue;
-    const full = candidates.find((rank) => holders.includes(rank));
+    const full = search.candidates.find((rank) => block !== into && holders.includes(rank));
     if (full === undefined) continue;
     const other = freeCandidates(placing, block).find((rank) => (room[rank] ?? 0) > 0);
     if (other === undefined) continue;
     holders.splice(holders.indexOf(full), 1);
-    take(holders, room, other);
-    into.push(full); // Its room does not change: one replica left, one came.
-    return true;
+    add(shared[request.owners[block] ?? NOBODY], full, -1);
+    add(room, full, 1);
+    take(placing, block, other);
+    take(placing, into, full);
+    return block;
   }
-  return false;
+  return NOBODY;
 }
 
 function leastLoaded(candidates: readonly number[], room: readonly number[]): number {
   return candidates.reduce((best, rank) => ((room[rank] ?? 0) > (room[best] ?? 0) ? rank : best));
 }
 
-function take(holders: number[], room: number[], rank: number): void {
-  holders.push(rank);
-  room[rank] = (room[rank] ?? 0) - 1;
+function take({ request, replicas, room, shared }: Placing, block: number, rank: number): void {
+  replicas[block]?.push(rank);
+  add(room, rank, -1);
+  add(shared[request.owners[block] ?? NOBODY], rank, 1);
+}
+
+function add(counts: number[] | undefined, at: number, amount: number): void {
+  if (counts !== undefined) counts[at] = (counts[at] ?? 0) + amount;
 }

@@ -60,15 +60,18 @@ function bytesPerBlock(request: TransferRequest): number {
   return request.next.blockElements * request.stateBytesPerElement;
 }
 
-/** Living holders of each block, ascending, in new rank numbers. Blocks of one run share the array. */
+/** Living holders of each block, ascending, in new rank numbers. Equal sets are one array. */
 function livingHolders({ previous, rankOf }: TransferRequest): readonly number[][] {
   const living: number[][] = Array<number[]>(previous.blocks);
+  const known = new Map<string, number[]>();
   for (const run of previous.runs) {
     const holders = run.holders
       .map((old) => rankOf(old))
       .filter((rank): rank is number => rank !== null)
       .sort((a, b) => a - b);
-    living.fill(holders, run.firstBlock, run.firstBlock + run.blocks);
+    const key = holders.join();
+    if (!known.has(key)) known.set(key, holders);
+    living.fill(known.get(key) ?? holders, run.firstBlock, run.firstBlock + run.blocks);
   }
   return living;
 }
@@ -94,20 +97,21 @@ function lostReason(lost: readonly BlockSpan[], blocks: number): Reason {
 function needsOf(next: BlockMap, living: readonly number[][]): Need[] {
   const open = new Map<number, Need>();
   const needs: Need[] = [];
-  for (const run of next.runs) {
-    for (const target of run.holders) {
-      for (let block = run.firstBlock; block < run.firstBlock + run.blocks; block++) {
-        const sources = living[block] ?? [];
-        if (sources.includes(target)) continue;
-        const last = open.get(target);
-        if (last?.sources === sources && last.firstBlock + last.blocks === block) {
-          last.blocks++;
-          continue;
-        }
-        const need: Need = { target, sources, firstBlock: block, blocks: 1 };
-        open.set(target, need);
-        needs.push(need);
-      }
+  const need = (target: number, block: number): void => {
+    const sources = living[block] ?? [];
+    if (sources.includes(target)) return;
+    const last = open.get(target);
+    if (last?.sources === sources && last.firstBlock + last.blocks === block) {
+      last.blocks++;
+      return;
+    }
+    const first: Need = { target, sources, firstBlock: block, blocks: 1 };
+    open.set(target, first);
+    needs.push(first);
+  };
+  for (const { holders, firstBlock, blocks } of next.runs) {
+    for (const target of holders) {
+      for (let block = firstBlock; block < firstBlock + blocks; block++) need(target, block);
     }
   }
   return needs.sort((a, b) => a.target - b.target || a.firstBlock - b.firstBlock);
