@@ -37,9 +37,7 @@ function fewestChanges(before: readonly number[], ranks: number): number {
     counts.every((count) => count === floor || count === floor + 1) &&
     counts.filter((count) => count === floor + 1).length === larger;
   const search = (block: number, changes: number): number => {
-    if (block === before.length) {
-      return isBalanced() ? changes : Number.POSITIVE_INFINITY;
-    }
+    if (block === before.length && isBalanced()) return changes;
     let best = Number.POSITIVE_INFINITY;
     for (let rank = 0; rank < ranks; rank++) {
       if ((counts[rank] ?? 0) > floor) continue;
