@@ -1,0 +1,97 @@
+"""The ranks of one generation as one rank reaches them. Every failure of a collective is PeerLost, raised once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from shardwright_trainer.plan.config import GenerationPlan
+from shardwright_trainer.rank.errors import PeerLost
+
+Leg = tuple[int, Tensor]
+"""(peer, contiguous tensor to send or to fill)."""
+
+
+class Gang:
+    """A process group of one generation. After any failure it is closed, which makes its peers' collectives fail too."""
+
+    def __init__(self, plan: GenerationPlan, device_type: str) -> None:
+        """Connects through the outside store; PeerLost when not everybody comes before the timeout."""
+        self.rank = plan.rank
+        self.world_size = plan.world_size
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self._open = False
+        if plan.world_size == 1:
+            return
+        timeout = timedelta(seconds=plan.collective_timeout_seconds)
+        with self._watched("connect"):
+            store = dist.TCPStore(plan.store_host, plan.store_port, is_master=False, timeout=timeout)
+            dist.init_process_group(
+                "nccl" if device_type == "cuda" else "gloo",
+                store=dist.PrefixStore(plan.store_prefix, store),
+                rank=plan.rank,
+                world_size=plan.world_size,
+                timeout=timeout,
+            )
+            self._open = True
+            dist.barrier()
+
+    def exchange(self, sends: Sequence[Leg], receives: Sequence[Leg]) -> None:
+        """Sends and fills all legs at once, without a copy on either side.
+
+        Legs between two ranks pair up in the order given. Empty tensors must be left out on both sides.
+        """
+        legs = [dist.P2POp(dist.irecv, tensor, peer) for peer, tensor in receives]
+        legs += [dist.P2POp(dist.isend, tensor, peer) for peer, tensor in sends]
+        if not legs:
+            return
+        with self._watched("exchange"):
+            for work in dist.batch_isend_irecv(legs):
+                work.wait()
+        self.sent_bytes += sum(tensor.nbytes for _, tensor in sends)
+        self.received_bytes += sum(tensor.nbytes for _, tensor in receives)
+
+    def gather(self, mine: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """Everybody's small vector, by rank; sizes[r] elements from rank r, of the dtype of `mine`."""
+        parts = [mine if rank == self.rank else mine.new_empty(size) for rank, size in enumerate(sizes)]
+        others = [rank for rank in range(self.world_size) if rank != self.rank]
+        self.exchange(
+            [(rank, mine) for rank in others if mine.numel()], [(rank, parts[rank]) for rank in others if sizes[rank]]
+        )
+        return parts
+
+    def barrier(self) -> None:
+        """Returns once every rank has called it."""
+        if self.world_size > 1:
+            with self._watched("barrier"):
+                dist.barrier()
+
+    def close(self) -> None:
+        """Drops the connections; peers that still wait for this rank fail at once."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(RuntimeError, ValueError):
+                dist.destroy_process_group()
+
+    @contextlib.contextmanager
+    def _watched(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:  # torch raises all of gloo's failures as RuntimeError
+            self.close()
+            first_line = str(error).strip().partition("\n")[0]
+            raise PeerLost(f"{what} failed on rank {self.rank} of {self.world_size}: {first_line}") from error
+
+
+def on_device(device_type: str) -> torch.device:
+    """The device of this rank: the only visible one of its type."""
+    return torch.device(device_type, 0) if device_type == "cuda" else torch.device(device_type)
+
+
+Progress = Callable[[str, float], None]

@@ -1,0 +1,159 @@
+"""The gradient work of a rank: its lanes, one micro-batch after another, into accumulators laid out like the flat space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from shardwright_trainer.blocks.reduce import WIRE_DTYPES, Arrivals, LaneSum
+from shardwright_trainer.nn.losses import Row, micro_batch
+from shardwright_trainer.nn.model import TrainedModel
+from shardwright_trainer.plan.config import LaneOutcome, RankConfig
+from shardwright_trainer.plan.schedule import rows_of
+
+
+class Rows(Protocol):
+    """The prepared data as a step reads it."""
+
+    @property
+    def rows(self) -> int: ...
+    def row(self, index: int) -> Any: ...
+    def row_trained_tokens(self, index: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepRows:
+    """Which rows a step consumes: lanes[lane][micro-batch] → row numbers; lanes without rows are cut off at the end."""
+
+    lanes: tuple[tuple[tuple[int, ...], ...], ...]
+    trained_tokens: int
+    """Of the whole step, the denominator of its loss."""
+
+    @staticmethod
+    def of(config: RankConfig, data: Rows, step: int) -> StepRows:
+        train, recipe = config.spec["train"], config.recipe
+        lanes: list[tuple[tuple[int, ...], ...]] = []
+        for lane in range(recipe.lanes):
+            batches = tuple(
+                tuple(
+                    rows_of(
+                        recipe, int(train["seed"]), data.rows, step, int(train["batchSize"]), config.steps_per_epoch,
+                        lane, index,
+                    )
+                )
+                for index in range(recipe.micro_batches_per_lane)
+            )
+            if not batches[0]:
+                break
+            lanes.append(tuple(batch for batch in batches if batch))
+        trained = sum(data.row_trained_tokens(row) for lane in lanes for batch in lane for row in batch)
+        return StepRows(tuple(lanes), trained)
+
+    def cut(self, begin: int, end: int) -> tuple[int, int]:
+        """Lanes [begin, end) without those that have no rows in this step."""
+        return min(begin, len(self.lanes)), min(end, len(self.lanes))
+
+
+class Accumulators:
+    """Flat fp32 gradient buffers; the one in use is where autograd adds the gradients of all parameters."""
+
+    def __init__(self, trained: TrainedModel) -> None:
+        self._trained = trained
+        self._free: list[Tensor] = []
+        self._mine: set[int] = set()
+        self._views: dict[int, list[Tensor]] = {}
+        # In 16 bit autograd needs gradients of its own dtype; they are added into fp32 after each micro-batch.
+        self._narrow = None if trained.flat.dtype == torch.float32 else torch.zeros_like(trained.flat)
+        if self._narrow is not None:
+            self._attach(self._narrow)
+
+    def take(self) -> Tensor:
+        """A zeroed buffer, attached to the parameters where dtypes allow it."""
+        if self._free:
+            buffer = self._free.pop()
+        else:
+            buffer = torch.empty_like(self._trained.flat, dtype=torch.float32)
+            self._mine.add(buffer.data_ptr())
+        buffer.zero_()
+        if self._narrow is None:
+            self._attach(buffer)
+        return buffer
+
+    def give(self, buffer: Tensor) -> None:
+        """The content of this tensor is not needed any more; what is not one of the buffers is ignored."""
+        if buffer.data_ptr() in self._mine and all(buffer is not free for free in self._free):
+            self._free.append(buffer)
+
+    def settle(self, buffer: Tensor) -> None:
+        """After a micro-batch: its gradients are in `buffer`."""
+        if self._narrow is not None:
+            buffer.add_(self._narrow)
+            self._narrow.zero_()
+
+    def _attach(self, buffer: Tensor) -> None:
+        views = self._views.get(buffer.data_ptr())
+        if views is None:
+            views = [buffer[tensor.begin : tensor.end].view(tensor.shape) for tensor in self._trained.layout.tensors]
+            self._views[buffer.data_ptr()] = views
+        for parameter, view in zip(self._trained.parameters, views, strict=True):
+            parameter.grad = view
+
+
+class LaneWork:
+    """Computes lanes of one rank. A lane's result depends on (job, step, lane) alone."""
+
+    def __init__(self, config: RankConfig, trained: TrainedModel, data: Rows) -> None:
+        self._config = config
+        self._trained = trained
+        self._data = data
+        self.accumulators = Accumulators(trained)
+        self.buffers = Arrivals(WIRE_DTYPES[config.recipe.wire_dtype], trained.flat.device)
+        self.data_seconds = 0.0
+
+    def run(self, step: int, rows: StepRows, begin: int, end: int) -> tuple[LaneSum, list[float]]:
+        """Lanes [begin, end): their partial sums and, in lane order, their loss sums (fp64)."""
+        sums = LaneSum(WIRE_DTYPES[self._config.recipe.wire_dtype])
+        losses: list[float] = []
+        self.data_seconds = 0.0
+        for lane in range(begin, end):
+            buffer = self.accumulators.take()
+            losses.append(self._lane(step, lane, rows.lanes[lane], buffer))
+            sums.push(lane, buffer)
+            while sums.freed:
+                self.accumulators.give(sums.freed.pop())
+        return sums, losses
+
+    def _lane(self, step: int, lane: int, batches: Sequence[Sequence[int]], buffer: Tensor) -> float:
+        recipe, total = self._config.recipe, 0.0
+        for index, batch_rows in enumerate(batches):
+            started = perf_counter()
+            batch = micro_batch([self._row(row) for row in batch_rows], recipe.row_tokens, self._trained.flat.device)
+            self.data_seconds += perf_counter() - started
+            self._trained.dropout.at(step, lane, index)
+            loss = self._trained.loss_sum(batch, recipe.cross_entropy_rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.accumulators.settle(buffer)
+            total += float(loss.detach())
+        return total
+
+    def outcome(self, rows: StepRows, lane: int, loss_sum: float) -> LaneOutcome:
+        """What a lane consumed; needs no computation, so any rank can say it of any lane."""
+        batches = rows.lanes[lane] if lane < len(rows.lanes) else ()
+        read = [self._row(row) for batch in batches for row in batch]
+        row_tokens = self._config.recipe.row_tokens
+        return LaneOutcome(
+            lane=lane,
+            loss_sum=loss_sum,
+            example_ids=tuple(int(example) for row in read for example in row.example_ids),
+            trained_tokens=sum(self._data.row_trained_tokens(row) for batch in batches for row in batch),
+            processed_tokens=sum(row_tokens or len(row.tokens) for row in read),
+        )
+
+    def _row(self, row: int) -> Row:
+        found: Row = self._data.row(row)
+        return found
