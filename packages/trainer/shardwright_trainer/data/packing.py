@@ -110,7 +110,7 @@ class PreparedData:
 
     @staticmethod
     def open(directory: str | Path) -> PreparedData:
-        """Raises ValueError for a file that is missing or has another length or digest than the index says."""
+        """Raises ValueError for a file that is missing or differs in length or digest from its index."""
         folder = Path(directory)
         meta = _read_meta(folder)
         arrays: dict[str, Array] = {}
