@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { z } from "zod";
 
 /** Variables of the environment that only the command line reads; no service complains about them. */
@@ -30,3 +31,15 @@ export function readEnvironment<T extends z.ZodRawShape>(
   if (!parsed.success) throw new Error(`bad configuration\n${z.prettifyError(parsed.error)}`);
   return parsed.data as z.infer<z.ZodObject<T>>;
 }
+
+/** Contents of a secret's file, without the newline at its end. Throws with the path when it cannot be read. */
+export function readSecretFile(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trimEnd();
+  } catch (cause) {
+    throw new Error(`cannot read the secret in ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Re-exported: a service that only reads its configuration needs no zod of its own. */
+export { z };

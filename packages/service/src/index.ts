@@ -13,3 +13,4 @@ export * from "./rpc-meter.ts";
 export * from "./rpc-server.ts";
 export * from "./run-service.ts";
 export * from "./surfaces.ts";
+export * from "./version.ts";
