@@ -1,0 +1,53 @@
+import type { CheckpointStore, Created } from "../ports.ts";
+
+export interface MemoryStore extends CheckpointStore {
+  /** Every file by path: tests damage and compare them. */
+  readonly files: Map<string, Uint8Array>;
+}
+
+/** A store in memory with the semantics of the real ones; for tests and simulations. */
+export function memoryStore(files: Map<string, Uint8Array> = new Map()): MemoryStore {
+  return {
+    files,
+    create: (path, bytes) => settled(() => createIn(files, path, bytes)),
+    replace: (path, bytes) => settled(() => void files.set(path, bytes.slice())),
+    size: (path) => settled(() => files.get(path)?.length ?? null),
+    readRange: (path, begin, end) =>
+      settled(() => {
+        const bytes = files.get(path);
+        if (bytes === undefined) throw new Error(`${path}: no such file`);
+        return bytes.slice(begin, end);
+      }),
+    list: (folder) => settled(() => namesIn(files, folder)),
+    remove: (path) =>
+      settled(() => {
+        for (const name of [...files.keys()]) {
+          if (name === path || name.startsWith(`${path}/`)) files.delete(name);
+        }
+      }),
+  };
+}
+
+function createIn(files: Map<string, Uint8Array>, path: string, bytes: Uint8Array): Created {
+  const standing = files.get(path);
+  if (standing !== undefined) return sameOrTaken(standing, bytes);
+  files.set(path, bytes.slice());
+  return { outcome: "created" };
+}
+
+function namesIn(files: ReadonlyMap<string, Uint8Array>, folder: string): readonly string[] {
+  const prefix = folder === "" ? "" : `${folder}/`;
+  const below = [...files.keys()].filter((path) => path.startsWith(prefix));
+  return [...new Set(below.map((path) => path.slice(prefix.length).split("/")[0] ?? ""))].sort();
+}
+
+/** Compares what stands at a path with what was to be created there. */
+export function sameOrTaken(standing: Uint8Array, bytes: Uint8Array): Created {
+  const same =
+    standing.length === bytes.length && standing.every((byte, index) => byte === bytes[index]);
+  return same ? { outcome: "same" } : { outcome: "taken", standing };
+}
+
+async function settled<T>(work: () => T): Promise<T> {
+  return work();
+}
