@@ -1,7 +1,23 @@
+export * from "./canonical-json.ts";
 export * from "./checkpoint.ts";
+export * from "./defaults.ts";
 export * from "./faults.ts";
 export * from "./ids.ts";
+export * from "./job-object.ts";
 export * from "./limits.ts";
+export { nearestName } from "./nearest.ts";
+export * from "./parse.ts";
 export * from "./phase.ts";
+export { checkPlainValue } from "./plain-value.ts";
+export { PRESETS } from "./presets.ts";
+export { jobOfSource, pathOfSource, problemOfSource } from "./sources.ts";
 export * from "./spec.ts";
 export * from "./units.ts";
+export {
+  jobFromWire,
+  jobToWire,
+  planFromWire,
+  planToWire,
+  recipeToWire,
+  specToJson,
+} from "./wire.ts";

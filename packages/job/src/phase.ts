@@ -65,6 +65,44 @@ export const CAUSES = [
 ] as const;
 export type Cause = (typeof CAUSES)[number];
 
+/**
+ * Codes of the decisions that the journal keeps; they are API. `warning` = somebody may want to look.
+ * Reasons inside a plan or a placement have codes of their own.
+ */
+export const EVENT_REASONS = {
+  Queued: "normal",
+  Admitted: "normal",
+  GangScheduled: "normal",
+  PlacementRefused: "warning",
+  GenerationCommitted: "normal",
+  RankLost: "warning",
+  MemberLost: "warning",
+  MemberReplaced: "normal",
+  StragglerDetected: "warning",
+  StragglerRelieved: "normal",
+  HangDetected: "warning",
+  ReplannedAfterOOM: "warning",
+  NumericsChanged: "warning",
+  RecipeMismatch: "warning",
+  CheckpointSaved: "normal",
+  CheckpointFailed: "warning",
+  CheckpointCorrupt: "warning",
+  RestartedFromStep: "warning",
+  Preempting: "normal",
+  Preempted: "normal",
+  Drained: "normal",
+  Suspended: "normal",
+  Resumed: "normal",
+  PlanRefused: "warning",
+  QuotaExceeded: "warning",
+  BudgetExhausted: "warning",
+  DeadlineExceeded: "warning",
+  Completed: "normal",
+  Failed: "warning",
+  Cancelled: "normal",
+} as const satisfies Record<string, "normal" | "warning">;
+export type EventReason = keyof typeof EVENT_REASONS;
+
 /** Bytes of one rank at its peak, by category; their sum is the peak. */
 export interface MemoryView {
   readonly weights: number;

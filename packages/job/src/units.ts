@@ -32,7 +32,6 @@ export function durationText(milliseconds: number): string {
   return two(Math.floor(hours / 24), "d", hours % 24, "h");
 }
 
-// biome-ignore lint/complexity/useMaxParams: two values with their units read best side by side
 function two(large: number, largeUnit: string, small: number, smallUnit: string): string {
   return small === 0 ? `${large}${largeUnit}` : `${large}${largeUnit}${small}${smallUnit}`;
 }
