@@ -1,1 +1,9 @@
-export {};
+export * from "./cycle.ts";
+export * from "./explain.ts";
+export * from "./fit.ts";
+export * from "./gang.ts";
+export * from "./order.ts";
+export * from "./place.ts";
+export * from "./quota.ts";
+export * from "./score.ts";
+export * from "./snapshot.ts";
