@@ -1,0 +1,325 @@
+import type { Run } from "./invocation.ts";
+import { OUTPUT_FLAGS, type Verb } from "./verb.ts";
+
+// This table is loaded by every call: it may import nothing that costs. Code comes with `load`.
+
+const FILE = {
+  flags: "-f, --filename <file...>",
+  help: "file, directory or - for standard input",
+  required: true,
+};
+const TIMEOUT = { flags: "--timeout <duration>", help: "longest wait; exit 5 when it passes" };
+
+export const VERBS: readonly Verb[] = [
+  {
+    path: ["up"],
+    summary: "run the control plane on this machine",
+    args: [],
+    flags: [
+      { flags: "--detach", help: "return when it is ready; it goes on in the background" },
+      {
+        flags: "--port <port>",
+        help: "port of the API on 127.0.0.1 (default: the last one, else a free one)",
+      },
+      {
+        flags: "--metrics-port <port>",
+        help: "port of /metrics on 127.0.0.1 (default: a free one)",
+      },
+    ],
+    examples: ["shardctl up", "shardctl up --detach --data-dir ./state"],
+    exits: [],
+    ownsSignals: true,
+    load: () => outside("commands/up"),
+  },
+  {
+    path: ["down"],
+    summary: "stop the control plane of the data directory and wait until it is gone",
+    args: [],
+    flags: [TIMEOUT],
+    examples: ["shardctl down"],
+    exits: [5],
+    load: () => outside("commands/down"),
+  },
+  {
+    path: ["apply"],
+    summary: "create or update jobs",
+    args: [],
+    flags: [
+      FILE,
+      { flags: "--wait", help: "wait until every job has ended" },
+      { flags: "--follow", help: "as --wait, with progress" },
+      {
+        flags: "--dry-run <where>",
+        help: "check and plan, store nothing",
+        choices: ["client", "server"],
+      },
+      TIMEOUT,
+      ...OUTPUT_FLAGS,
+    ],
+    examples: [
+      "shardctl apply -f job.yaml",
+      "shardctl apply -f jobs/ --follow",
+      "cat job.yaml | shardctl apply -f -",
+    ],
+    exits: [3, 4, 5, 6, 7, 8],
+    load: () => import("./commands/apply.ts"),
+  },
+  {
+    path: ["plan"],
+    summary: "how a job would fit: bytes by category, step time, what was rejected and why",
+    args: [],
+    flags: [FILE, ...OUTPUT_FLAGS],
+    examples: ["shardctl plan -f job.yaml", "shardctl plan -f job.yaml -o json"],
+    exits: [6, 7, 8],
+    load: () => import("./commands/plan.ts"),
+  },
+  {
+    path: ["get"],
+    summary: "list jobs, members, generations or checkpoints",
+    args: ["<kind>", "[name]"],
+    flags: [
+      { flags: "-w, --watch", help: "after listing, every change (jobs only)" },
+      ...OUTPUT_FLAGS,
+    ],
+    examples: [
+      "shardctl get jobs",
+      "shardctl get job support-tone -o yaml",
+      "shardctl get members support-tone -o json",
+      "shardctl get jobs -o jsonpath='{.items[*].metadata.name}'",
+    ],
+    exits: [7, 8],
+    load: () => import("./commands/get.ts"),
+  },
+  {
+    path: ["describe"],
+    summary: "everything about one job",
+    args: ["<kind>", "[name]"],
+    flags: [],
+    examples: ["shardctl describe job support-tone", "shardctl describe job/support-tone"],
+    exits: [7, 8],
+    load: () => import("./commands/describe.ts"),
+  },
+  {
+    path: ["explain"],
+    summary: "why a job waits, failed or is slow, and what would change it",
+    args: ["<job>"],
+    flags: [{ flags: "-o, --output <format>", help: "json, yaml or text" }],
+    examples: ["shardctl explain support-tone"],
+    exits: [7, 8],
+    load: () => import("./commands/explain.ts"),
+  },
+  {
+    path: ["logs"],
+    summary: "what the members of a job wrote; works after they are gone",
+    args: ["<job>"],
+    flags: [
+      { flags: "-f, --follow", help: "go on as lines come" },
+      { flags: "--tail <lines>", help: "only the last lines" },
+      { flags: "--rank <rank>", help: "of one rank" },
+      { flags: "--member <name>", help: "of one member" },
+      { flags: "--prefix", help: "begin each line with member and rank" },
+      { flags: "--timestamps", help: "begin each line with its time" },
+      {
+        flags: "-o, --output <format>",
+        help: "text, json (one object a line) or raw (not on a terminal)",
+      },
+    ],
+    examples: ["shardctl logs support-tone", "shardctl logs -f support-tone --rank 0"],
+    exits: [7, 8],
+    load: () => import("./commands/logs.ts"),
+  },
+  {
+    path: ["events"],
+    summary: "every decision about a job, from the journal",
+    args: ["[job]"],
+    flags: [{ flags: "-w, --watch", help: "go on as they happen" }, ...OUTPUT_FLAGS],
+    examples: [
+      "shardctl events support-tone",
+      "shardctl events -w",
+      "shardctl events support-tone -o json",
+    ],
+    exits: [7, 8],
+    load: () => import("./commands/events.ts"),
+  },
+  {
+    path: ["wait"],
+    summary: "wait for a condition, a step or the end of a job",
+    args: ["<job>"],
+    flags: [
+      {
+        flags: "--for <what>",
+        help: "condition=Complete, condition=Failed, step=N or delete",
+        required: true,
+      },
+      TIMEOUT,
+    ],
+    examples: [
+      "shardctl wait job/support-tone --for=condition=Complete --timeout 10m",
+      "shardctl wait job/tone --for=step=50",
+    ],
+    exits: [5, 7, 8],
+    load: () => import("./commands/wait.ts"),
+  },
+  {
+    path: ["cancel"],
+    summary: "end a job; what it saved stays",
+    args: ["<job>"],
+    flags: [{ flags: "--wait", help: "wait until it has ended" }, TIMEOUT],
+    examples: ["shardctl cancel support-tone"],
+    exits: [5, 7, 8],
+    load: () => import("./commands/cancel.ts"),
+  },
+  {
+    path: ["delete"],
+    summary: "forget a job, cancelling it first; its checkpoints stay unless asked for",
+    args: ["<job>"],
+    flags: [
+      { flags: "--checkpoints", help: "remove its checkpoints too" },
+      { flags: "--ignore-not-found", help: "a job that is gone already is success" },
+    ],
+    examples: [
+      "shardctl delete job/support-tone",
+      "shardctl delete support-tone --checkpoints --yes",
+    ],
+    exits: [7, 8],
+    load: () => import("./commands/delete.ts"),
+  },
+  {
+    path: ["export"],
+    summary: "write the weights of a job's last checkpoint as an adapter or a model",
+    args: ["<job>"],
+    flags: [
+      { flags: "--format <format>", help: "peft (default) or hf", choices: ["peft", "hf"] },
+      { flags: "--merge", help: "merge the adapter into the base weights (hf)" },
+      { flags: "--out <dir>", help: "new or empty directory", required: true },
+      { flags: "--commit <commit>", help: "of this checkpoint instead of the last" },
+      {
+        flags: "--dtype <dtype>",
+        help: "stored (default), fp32 or bf16",
+        choices: ["stored", "fp32", "bf16"],
+      },
+    ],
+    examples: [
+      "shardctl export job/support-tone --format peft --out ./adapter",
+      "shardctl export support-tone --format hf --merge --out ./model",
+    ],
+    exits: [7, 8],
+    load: () => import("./commands/export.ts"),
+  },
+  {
+    path: ["checkpoints", "list"],
+    summary: "committed checkpoints, of one job or of all",
+    args: ["[job]"],
+    flags: OUTPUT_FLAGS,
+    examples: ["shardctl checkpoints list support-tone"],
+    exits: [7, 8],
+    load: async () => ({ run: (await import("./commands/checkpoints.ts")).list }),
+  },
+  {
+    path: ["checkpoints", "inspect"],
+    summary: "one checkpoint, as JSON or YAML",
+    args: ["<job>", "[commit]"],
+    flags: [{ flags: "-o, --output <format>", help: "json (default) or yaml" }],
+    examples: ["shardctl checkpoints inspect support-tone"],
+    exits: [7, 8],
+    load: async () => ({ run: (await import("./commands/checkpoints.ts")).inspect }),
+  },
+  {
+    path: ["checkpoints", "verify"],
+    summary: "read a checkpoint back and compare every checksum; exit 1 when it is damaged",
+    args: ["<job>", "[commit]"],
+    flags: [
+      {
+        flags: "--level <level>",
+        help: "quick, crc (default) or full",
+        choices: ["quick", "crc", "full"],
+      },
+      { flags: "-o, --output <format>", help: "text, json or yaml" },
+    ],
+    examples: ["shardctl checkpoints verify support-tone --level full"],
+    exits: [7, 8],
+    load: async () => ({ run: (await import("./commands/checkpoints.ts")).verify }),
+  },
+  {
+    path: ["quickstart"],
+    summary: "tune a real model on real data on this machine and show what it learnt",
+    args: [],
+    flags: [{ flags: "--fresh", help: "forget the job of an earlier run and train again" }],
+    examples: ["npm run quickstart", "npm run quickstart -- --fresh"],
+    exits: [3, 4, 5, 6, 7],
+    load: () => outside("commands/quickstart"),
+  },
+  {
+    path: ["chat"],
+    summary: "talk to a finished job's model",
+    args: ["<model>"],
+    flags: [
+      {
+        flags: "--system <text>",
+        help: "system message (default: the one the job was trained with)",
+      },
+      { flags: "--multi-turn", help: "keep the conversation as context" },
+    ],
+    examples: ["shardctl chat ft:support-tone"],
+    exits: [],
+    load: () => outside("commands/chat"),
+  },
+  {
+    path: ["schema"],
+    summary: "fields of the job document, with their types and defaults",
+    args: ["[field]"],
+    flags: [{ flags: "-o, --output <format>", help: "text, json or yaml" }],
+    examples: ["shardctl schema", "shardctl schema spec.tuning"],
+    exits: [],
+    load: () => import("./commands/schema.ts"),
+  },
+  {
+    path: ["doctor"],
+    summary: "check this machine and the control plane, and say what to do",
+    args: [],
+    flags: [{ flags: "-o, --output <format>", help: "text, json or yaml" }],
+    examples: ["shardctl doctor"],
+    exits: [],
+    load: () => outside("commands/doctor"),
+  },
+  {
+    path: ["completion"],
+    summary: "completion script for a shell",
+    args: ["<shell>"],
+    flags: [],
+    examples: ["source <(shardctl completion bash)"],
+    exits: [],
+    load: () => import("./commands/completion.ts"),
+  },
+  {
+    path: ["version"],
+    summary: "version of shardctl",
+    args: [],
+    flags: [{ flags: "-o, --output <format>", help: "text, json or yaml" }],
+    examples: ["shardctl version"],
+    exits: [],
+    load: () => import("./commands/version.ts"),
+  },
+  {
+    path: ["__complete"],
+    summary: "candidates for the last word",
+    args: ["[words...]"],
+    flags: [],
+    examples: [],
+    exits: [],
+    passThrough: true,
+    hidden: true,
+    load: async () => ({ run: (await import("./commands/complete.ts")).completing(VERBS) }),
+  },
+];
+
+/**
+ * Loads a verb that stays outside the bundle: it needs the services, or files beside its own. Works from the
+ * bundle (dist/bundle), from dist and, in tests, from the sources.
+ */
+async function outside(module: string): Promise<{ readonly run: Run }> {
+  const own = import.meta.url;
+  const folder = new URL(own.includes("/dist/bundle/") ? "../" : "./", own);
+  const extension = own.endsWith(".ts") ? "ts" : "js";
+  return (await import(new URL(`${module}.${extension}`, folder).href)) as { readonly run: Run };
+}
