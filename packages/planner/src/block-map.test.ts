@@ -37,12 +37,12 @@ function fewestChanges(before: readonly number[], ranks: number): number {
     counts.every((count) => count === floor || count === floor + 1) &&
     counts.filter((count) => count === floor + 1).length === larger;
   const search = (block: number, changes: number): number => {
-    if (block === before.length && isBalanced()) return changes;
+    if (block === before.length) return isBalanced() ? changes : Number.POSITIVE_INFINITY;
     let best = Number.POSITIVE_INFINITY;
     for (let rank = 0; rank < ranks; rank++) {
       if ((counts[rank] ?? 0) > floor) continue;
       counts[rank] = (counts[rank] ?? 0) + 1;
-      best = Math.min(best, search(block + 1, changes + (before[block] === rank ? 0 : 1)));
+      best = Math.min(best, search(block + 1, changes + Number(before[block] !== rank)));
       counts[rank] = (counts[rank] ?? 0) - 1;
     }
     return best;

@@ -87,7 +87,7 @@ export function ratiosFor(
 
 /** Whether what was measured is far enough from the plan to plan again. */
 export function shouldReplan(predicted: number, measured: number): boolean {
-  return Math.abs(measured / predicted - 1) > REPLAN_THRESHOLD;
+  return Math.abs(measured - predicted) > REPLAN_THRESHOLD * predicted;
 }
 
 function isPlausible(ratio: number): boolean {

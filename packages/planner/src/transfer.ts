@@ -7,7 +7,7 @@ export interface TransferRequest {
   readonly next: BlockMap;
   /** New rank of an old rank; null = it is gone and what it held with it. */
   readonly rankOf: (oldRank: number) => number | null;
-  /** Bytes of optimizer state per element of a block, as held: see `heldStateBytesPerElement`. */
+  /** Bytes of state per element that a move carries: `STATE_BYTES_PER_ELEMENT`. */
   readonly stateBytesPerElement: number;
   readonly sourceGeneration: number;
   readonly targetGeneration: number;
@@ -33,8 +33,8 @@ interface Need {
 
 /**
  * Every new holder that does not hold its block yet gets it from a rank that does, once; nothing else moves. Where
- * several ranks hold a block the load is spread over them in contiguous pieces. Bytes are whole blocks: the padding
- * of the last block is part of the state in memory. Deterministic.
+ * several ranks hold a block the load is spread over them in contiguous pieces. Bytes are those that cross the wire:
+ * a short last block is not padded. Deterministic.
  */
 export function planTransfer(request: TransferRequest): TransferOutcome {
   const blocks = request.next.blocks;
@@ -44,7 +44,7 @@ export function planTransfer(request: TransferRequest): TransferOutcome {
   const living = livingHolders(request);
   const lost = spansWhere(blocks, (block) => (living[block] ?? []).length === 0);
   if (lost.length > 0) return { possible: false, reason: lostReason(lost, blocks), lost };
-  const moves = spread(needsOf(request.next, living), bytesPerBlock(request));
+  const moves = spread(needsOf(request.next, living), request);
   return {
     possible: true,
     plan: {
@@ -56,8 +56,10 @@ export function planTransfer(request: TransferRequest): TransferOutcome {
   };
 }
 
-function bytesPerBlock(request: TransferRequest): number {
-  return request.next.blockElements * request.stateBytesPerElement;
+function bytesOf({ next, stateBytesPerElement }: TransferRequest, span: BlockSpan): number {
+  const begin = span.firstBlock * next.blockElements;
+  const end = Math.min(begin + span.blocks * next.blockElements, next.elements);
+  return (end - begin) * stateBytesPerElement;
 }
 
 /** Living holders of each block, ascending, in new rank numbers. Equal sets are one array. */
@@ -118,13 +120,13 @@ function needsOf(next: BlockMap, living: readonly number[][]): Need[] {
 }
 
 /** Cuts each need into one contiguous piece per source, larger pieces to whoever sends least so far. */
-function spread(needs: readonly Need[], blockBytes: number): TransferMove[] {
+function spread(needs: readonly Need[], request: TransferRequest): TransferMove[] {
   const sent = new Map<number, number>();
   const moves: TransferMove[] = [];
   for (const need of needs) {
     let firstBlock = need.firstBlock;
     for (const [source, blocks] of pieces(need, sent)) {
-      const bytes = blocks * blockBytes;
+      const bytes = bytesOf(request, { firstBlock, blocks });
       const id = moves.length;
       moves.push({ id, firstBlock, blocks, sourceRank: source, targetRank: need.target, bytes });
       sent.set(source, (sent.get(source) ?? 0) + blocks);
