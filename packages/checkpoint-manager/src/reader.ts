@@ -50,9 +50,7 @@ export async function openCommit(store: CheckpointStore, key: string): Promise<O
   const record = committedOf(key, sound(register));
   // 2. What it consists of.
   const schema = await readSchema(store, record.schema);
-  const parts = await Promise.all(
-    record.writers.map((writer) => openWriter(store, record, writer)),
-  );
+  const parts = await openWriters(store, record, record.writers);
   const packs = parts.flatMap((part) => part.packs);
   // 3. Is it whole?
   const contents = sound(contentsOf(schema, record.schema.sha256, packs));
@@ -87,19 +85,48 @@ export async function readSchema(
 }
 
 /** What a manifest must belong to. */
-interface SaveIdentity {
+export interface SaveIdentity {
   readonly save_id: string;
   readonly step: number;
   readonly generation: number;
   readonly schema: { readonly sha256: string };
 }
 
+/** Files open at once while many writers are read; far below any limit of descriptors. */
+const WRITERS_AT_ONCE = 16;
+
+/** All writers' manifests and packs, in order. */
+export async function openWriters(
+  store: CheckpointStore,
+  save: SaveIdentity,
+  writers: readonly WriterRef[],
+): Promise<readonly OpenWriter[]> {
+  const opened: OpenWriter[] = [];
+  for (let first = 0; first < writers.length; first += WRITERS_AT_ONCE) {
+    const batch = writers.slice(first, first + WRITERS_AT_ONCE);
+    opened.push(...(await Promise.all(batch.map((writer) => openWriter(store, save, writer)))));
+  }
+  return opened;
+}
+
+/** Which manifest to open: its path in the run and the digest that whoever names it vouches for. */
+export interface WriterRef {
+  readonly id: number;
+  readonly manifest: string;
+  readonly sha256: string;
+}
+
+export interface OpenWriter {
+  readonly manifest: WriterManifest;
+  readonly packs: readonly OpenPack[];
+}
+
 /** One writer's manifest and packs, headers verified. */
 export async function openWriter(
   store: CheckpointStore,
   save: SaveIdentity,
-  writer: { readonly id: number; readonly manifest: string; readonly sha256: string },
-): Promise<{ readonly manifest: WriterManifest; readonly packs: readonly OpenPack[] }> {
+  writer: WriterRef,
+): Promise<OpenWriter> {
   const path = writer.manifest;
   const bytes = await readWhole(store, path, RECORD_BYTES_MAX);
   sameDigest(path, sha256(bytes), writer.sha256);

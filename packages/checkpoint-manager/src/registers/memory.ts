@@ -1,4 +1,5 @@
 import type { CheckpointStore, Created } from "../ports.ts";
+import { sameOrTaken } from "./standing.ts";
 
 export interface MemoryStore extends CheckpointStore {
   /** Every file by path: tests damage and compare them. */
@@ -39,13 +40,6 @@ function namesIn(files: ReadonlyMap<string, Uint8Array>, folder: string): readon
   const prefix = folder === "" ? "" : `${folder}/`;
   const below = [...files.keys()].filter((path) => path.startsWith(prefix));
   return [...new Set(below.map((path) => path.slice(prefix.length).split("/")[0] ?? ""))].sort();
-}
-
-/** Compares what stands at a path with what was to be created there. */
-export function sameOrTaken(standing: Uint8Array, bytes: Uint8Array): Created {
-  const same =
-    standing.length === bytes.length && standing.every((byte, index) => byte === bytes[index]);
-  return same ? { outcome: "same" } : { outcome: "taken", standing };
 }
 
 async function settled<T>(work: () => T): Promise<T> {

@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { dirname, join } from "node:path";
 import type { CheckpointStore, Created } from "../ports.ts";
-import { sameOrTaken } from "./memory.ts";
 import {
   fileRange,
   fileSize,
@@ -10,9 +9,13 @@ import {
   posixCalls,
   removeTree,
 } from "./posix-calls.ts";
+import { sameOrTaken } from "./standing.ts";
 
 /** Names of ours that no reader sees: files before their link, folders on their way out. */
 const HIDDEN = /^\.(tmp|trash)-/;
+
+/** No write-once object is larger; a longer one differs from ours whatever it holds. */
+const STANDING_BYTES_MAX = 64 * 1024 * 1024 + 1;
 
 /**
  * A local disk, a volume or NFSv4. The commit is a link onto the register's name: unlike a rename it never
@@ -55,7 +58,7 @@ async function create({ root, calls }: Disk, path: string, bytes: Uint8Array): P
   // 3. Only what a power cut cannot take back is told to anybody; this also covers a register found standing.
   await calls.syncFolder(dirname(target));
   if (won) return { outcome: "created" };
-  return sameOrTaken(await fileRange(root, target, 0, Number.MAX_SAFE_INTEGER), bytes);
+  return sameOrTaken(await fileRange(root, target, 0, STANDING_BYTES_MAX), bytes);
 }
 
 /** A new, synced file in the folder of `path`, whose missing folders are made. Returns its absolute name. */
