@@ -25,13 +25,12 @@ from shardwright_trainer.plan.config import (
     GenerationPlan,
     Holding,
     LaneRange,
-    LiveSource,
     RankConfig,
     StateSource,
     TransferMove,
 )
 from shardwright_trainer.plan.flat import block_bounds
-from shardwright_trainer.rank.errors import PeerLost
+from shardwright_trainer.plan.lanes import LaneStack
 
 TIMEOUT_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
@@ -209,9 +208,6 @@ def hashes(pool: RankPool, members: Sequence[int]) -> tuple[str, str]:
     return answers[0][0], hashlib.sha256(text.encode()).hexdigest()
 
 
-__all__ = ["LiveSource", "PeerLost"]
-
-
 def _serve(pipe: Connection) -> None:
     """A rank process: answers commands until the pipe closes."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
@@ -322,6 +318,28 @@ def _sound() -> None:
 
     reduce.cover = lanes.cover
     lanes._are_siblings = _siblings
+    reduce.LaneStack = LaneStack
+
+
+class _Chain(LaneStack[Any]):
+    """Adds nodes as they come instead of by the tree."""
+
+    def push(self, lo: int, value: Any, size: int = 1) -> None:
+        self.nodes.append((lo, size, value))
+
+    def finish(self) -> Any:
+        value = self.nodes[0][2]
+        for _, _, right in self.nodes[1:]:
+            value = self.merge(value, right)
+        return value
+
+
+def _chain() -> None:
+    """Mutant: ranks sum their lanes canonically, holders add what arrives one after another."""
+    from shardwright_trainer.blocks import reduce
+
+    _sound()
+    reduce.LaneStack = lambda merge: _Chain(merge) if merge is reduce.merge else LaneStack(merge)
 
 
 def _sequential() -> None:
@@ -338,4 +356,4 @@ def _siblings(left: Any, right: Any) -> bool:
     return bool(left[1] == right[1] and left[0] % (2 * left[1]) == 0 and right[0] == left[0] + left[1])
 
 
-MUTANTS: dict[str | None, Callable[[], None]] = {None: _sound, "rank-local-sums": _sequential}
+MUTANTS: dict[str | None, Callable[[], None]] = {None: _sound, "rank-local-sums": _sequential, "chain-at-the-holder": _chain}

@@ -33,9 +33,9 @@ class LaneStack(Generic[Value]):
             raise ValueError(f"lane {lo} was pushed after lane {self.nodes[-1][0] + self.nodes[-1][1] - 1}")
         self.nodes.append((lo, size, value))
         while len(self.nodes) >= 2 and _are_siblings(self.nodes[-2], self.nodes[-1]):
-            _, _, right = self.nodes.pop()
+            _, right_size, right = self.nodes.pop()
             lo, size, left = self.nodes.pop()
-            self.nodes.append((lo, 2 * size, self.merge(left, right)))
+            self.nodes.append((lo, size + right_size, self.merge(left, right)))
 
     def finish(self) -> Value:
         """The root. The nodes pushed cover [0, m) without gaps; what is absent on the right is passed through."""

@@ -1,0 +1,172 @@
+"""Tree, norm, clip and AdamW against the vectors of the numerics page, bit by bit where it says exact."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from shardwright_trainer.blocks.adamw import AdamW
+from shardwright_trainer.blocks.holding import Held
+from shardwright_trainer.blocks.norm import block_square_sums, clip_factor, norm_of
+from shardwright_trainer.blocks.reduce import Arrivals, LaneSum, merge, reduce_to_holders
+from shardwright_trainer.plan.config import BlockMap, BlockRun
+from shardwright_trainer.plan.lanes import LaneStack
+
+U = 2.0**-24
+
+
+class Loopback:
+    """All ranks of a reduction in one process: runs them as coroutines would, one exchange at a time."""
+
+    def __init__(self, rank: int, world_size: int, mail: dict[tuple[int, int], list[Tensor]], collect: bool) -> None:
+        self.rank, self.world_size, self._mail, self._collect = rank, world_size, mail, collect
+
+    def exchange(self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]) -> None:
+        if self._collect:
+            for peer, tensor in sends:
+                self._mail.setdefault((self.rank, peer), []).append(tensor.clone())
+            return
+        for peer, tensor in receives:
+            tensor.copy_(self._mail[peer, self.rank].pop(0))
+
+
+def _tree(leaves: Sequence[float]) -> float:
+    stack: LaneStack[Tensor] = LaneStack(merge)
+    for lane, leaf in enumerate(leaves):
+        stack.push(lane, torch.tensor([leaf], dtype=torch.float32))
+    return float(stack.finish())
+
+
+def _bits(value: float) -> int:
+    return int(struct.unpack("<I", struct.pack("<f", value))[0])
+
+
+@pytest.mark.parametrize(("leaves", "bits", "running"), [
+    ([1, 1e8, -1e8, 1], 0x00000000, 0x3F800000),
+    ([1, U, U, U], 0x3F800001, 0x3F800000),
+    ([1, U, U, U, U], 0x3F800002, 0x3F800000),
+    ([0.1] * 10, 0x3F800000, 0x3F800001),
+])  # fmt: skip
+def test_tree_vectors(leaves: list[float], bits: int, running: int) -> None:
+    assert _bits(_tree(leaves)) == bits
+    total = torch.zeros(1)
+    for leaf in leaves:
+        total += torch.tensor([leaf], dtype=torch.float32)
+    assert _bits(float(total)) == running
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_reduction_is_the_tree_whoever_holds_what(data: st.DataObject) -> None:
+    world = data.draw(st.integers(1, 6))
+    lanes = data.draw(st.integers(1, 19))
+    wire = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    cuts = sorted(data.draw(st.lists(st.integers(0, lanes), min_size=world - 1, max_size=world - 1)))
+    spans = list(zip([0, *cuts], [*cuts, lanes], strict=True))
+    elements, block_elements = data.draw(st.integers(1, 40)), 8
+    blocks = -(-elements // block_elements)
+    runs = tuple(
+        BlockRun(first_block=block, blocks=1, holders=tuple(data.draw(st.permutations(range(world)))[: data.draw(st.integers(1, world))]))
+        for block in range(blocks)
+    )  # fmt: skip
+    block_map = BlockMap(elements=elements, block_elements=block_elements, blocks=blocks, runs=runs)
+    leaves = torch.randn(lanes, elements, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99)))) * 1e3
+    expected = _expected(leaves, wire)
+    held = [Held.of(block_map, rank) for rank in range(world)]
+    mail: dict[tuple[int, int], list[Tensor]] = {}
+    for collect in (True, False):
+        for rank in range(world):
+            sums = LaneSum(wire)
+            for lane in range(*spans[rank]):
+                sums.push(lane, leaves[lane].clone())
+            arrivals = Arrivals(wire, torch.device("cpu"))
+            wire_of_rank = Loopback(rank, world, mail, collect)
+            found = reduce_to_holders(wire_of_rank, held, spans, sums.nodes(), arrivals)
+            if not collect:
+                assert found.dtype == torch.float32
+                assert torch.equal(found, held[rank].pack(expected))
+    assert not any(mail.values())
+
+
+def test_sums_of_one_rank_need_few_buffers() -> None:
+    sums = LaneSum(torch.float32)
+    live = 0
+    most = 0
+    for lane in range(64):
+        live += 1
+        sums.push(lane, torch.ones(3))
+        live -= len(sums.freed)
+        sums.freed.clear()
+        most = max(most, live)
+    assert most <= 1 + 6
+    assert sums.nodes()[0][:2] == (0, 64) and float(sums.nodes()[0][2][0]) == 64.0
+
+
+def test_adamw_vector() -> None:
+    state = [torch.tensor([value]) for value in (1.0, 0.0, 0.0)]
+    found = []
+    for updates, gradient in ((1, 0.5), (2, 0.25)):
+        adamw = AdamW(rate=2e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, updates=updates)
+        adamw.apply(*state, torch.tensor([gradient]), torch.empty(1))
+        found.append(float(state[0]))
+    assert found == pytest.approx([0.9997980000040001, 0.999609564484955], rel=1e-6)
+
+
+def test_adamw_is_that_of_torch() -> None:
+    torch.manual_seed(1)
+    start = torch.randn(999)
+    theirs = start.clone().requires_grad_()
+    optimizer = torch.optim.AdamW([theirs], lr=3e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1)
+    ours, scratch = [start.clone(), torch.zeros(999), torch.zeros(999)], torch.empty(999)
+    for updates in range(1, 20):
+        gradient = torch.randn(999)
+        theirs.grad = gradient.clone()
+        optimizer.step()
+        adamw = AdamW(rate=3e-3, beta1=0.8, beta2=0.95, epsilon=1e-6, weight_decay=0.1, updates=updates)
+        adamw.apply(*ours, gradient, scratch)
+    assert (ours[0] - theirs.detach()).abs().max() <= 1e-6
+
+
+def test_clip_vector() -> None:
+    gradient = torch.tensor([3.0, 4.0])
+    norm = norm_of(block_square_sums([gradient[:1], gradient[1:]]).tolist())
+    factor = clip_factor(norm, 1.0)
+    assert norm == 5.0
+    assert factor == pytest.approx(0.19999996, rel=1e-7)
+    assert (gradient * factor).tolist() == pytest.approx([0.59999988, 0.79999984], rel=1e-7)
+    assert clip_factor(0.5, 1.0) == 1.0
+    assert clip_factor(1e9, 0.0) == 1.0
+
+
+def test_square_sums_do_not_depend_on_the_other_blocks() -> None:
+    torch.manual_seed(2)
+    blocks = [torch.randn(1000) for _ in range(5)]
+    together = block_square_sums(blocks)
+    alone = torch.cat([block_square_sums([block]) for block in blocks])
+    assert torch.equal(together, alone)
+    assert together.dtype == torch.float64
+
+
+def _expected(leaves: Tensor, wire: torch.dtype) -> Tensor:
+    """The definition, recursively, over the padded power of two."""
+    width = 1
+    while width < len(leaves):
+        width *= 2
+
+    def node(lo: int, size: int) -> Tensor | None:
+        if size == 1:
+            return leaves[lo].to(wire) if lo < len(leaves) else None
+        left, right = node(lo, size // 2), node(lo + size // 2, size // 2)
+        if left is None or right is None:
+            return left
+        return (left.float() + right.float()).to(wire)
+
+    root = node(0, width)
+    assert root is not None
+    return root.float()
