@@ -45,16 +45,16 @@ def main() -> int:
 
 
 def _serve(channel: RankLink, report: RankReport, local_rank: int, engine_name: str) -> None:
-    # 1. Say who connected; the agent answers with everything there is to know.
+    # 1. Say who connected. torch takes seconds to import: the data is prepared meanwhile.
     channel.send(link.RankMessage(hello=link.RankHello(local_rank=local_rank, pid=os.getpid())))
-    directive = channel.wait()
-    if directive.WhichOneof("body") != "start":
-        return
-    # 2. Load. torch is imported here and not before: it takes seconds.
     report.beat_until_closed()
     report.phase("import", 0.0)
     make_engine = _engine_of(engine_name)
     report.phase("import", 1.0)
+    # 2. Learn everything there is to know, and load.
+    directive = channel.wait()
+    if directive.WhichOneof("body") != "start":
+        return
     config = rank_config_from_pb(directive.start)
     data = PreparedData.open(config.data_directory)
     engine = make_engine(config, data, report.phase)
