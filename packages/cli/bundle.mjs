@@ -8,22 +8,23 @@ import { build } from "esbuild";
 const own = dirname(fileURLToPath(import.meta.url));
 const dist = join(own, "dist");
 const bundle = join(dist, "bundle");
+// Whose dist goes into it.
 const parts = ["cli", "proto", "job", "planner", "service"];
 
-if (!process.argv.includes("--if-stale") || isStale()) {
-  rmSync(bundle, { recursive: true, force: true });
-  await build({
+/** Bundles the built command line; returns esbuild's metafile. Nothing is written without `write`. */
+export async function makeBundle({ write }) {
+  const { metafile } = await build({
     entryPoints: [join(dist, "main.js")],
     outdir: bundle,
     bundle: true,
+    write,
+    metafile: true,
     splitting: true,
     format: "esm",
     platform: "node",
     target: "node24",
     minifySyntax: true,
-    minifyWhitespace: true,
-    // Names stay: stack traces below -v 6 are read by people.
-    keepNames: false,
+    minifyWhitespace: true, // names stay: people read stack traces at -v 6
     legalComments: "none",
     logLevel: "warning",
     // Only the server side of grpc-js (channelz, admin) asks for it.
@@ -33,6 +34,7 @@ if (!process.argv.includes("--if-stale") || isStale()) {
       js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
   });
+  return metafile;
 }
 
 function isStale() {
@@ -43,4 +45,11 @@ function isStale() {
     const info = join(own, "..", name, "dist", ".tsbuildinfo");
     return existsSync(info) && statSync(info).mtimeMs > made;
   });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (!process.argv.includes("--if-stale") || isStale()) {
+    rmSync(bundle, { recursive: true, force: true });
+    await makeBundle({ write: true });
+  }
 }

@@ -150,7 +150,7 @@ async function ensureUv({ env, say, signal, base }) {
   if (spawnSync("uv", ["--version"], { env, stdio: "ignore" }).status === 0) return "uv";
   const folder = join(cacheFolder(env), "uv");
   const uv = join(folder, "bin", "uv");
-  if (fs.existsSync(uv)) return uv;
+  if (isProgram(uv)) return uv;
   say("installing uv (about 20 MB), which installs the rest quickly");
   const beside = `${folder}.${process.pid}.tmp`;
   try {
@@ -163,6 +163,15 @@ async function ensureUv({ env, say, signal, base }) {
     fs.rmSync(beside, { recursive: true, force: true });
   }
   return uv;
+}
+
+function isProgram(path) {
+  try {
+    fs.accessSync(path, fs.constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const PROBE =
@@ -234,7 +243,7 @@ function interrupted() {
 
 function hintFor(output) {
   if (/No space left/i.test(output)) return "free some space, or put the cache elsewhere with XDG_CACHE_HOME";
-  if (/network|connect|dns|resolve host|timed? ?out|proxy|offline/i.test(output)) {
+  if (/network|connect|dns|resolve host|timed? ?out|proxy|offline|no matching distribution/i.test(output)) {
     return "check the network or the package index that pip and uv are configured for, then run it again";
   }
   return "the lines above say what failed; run it again after mending it";
