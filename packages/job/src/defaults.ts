@@ -32,8 +32,6 @@ export const DEFAULTS = {
     format: "auto",
     map: {},
     template: "base",
-    render: "raw",
-    textUnit: "document",
     mask: "auto",
     packing: null,
     truncation: { policy: "truncate", maxTokens: null },

@@ -1,5 +1,12 @@
 export * from "./canonical-json.ts";
 export * from "./checkpoint.ts";
+export type { ChatMessage, ToolCall } from "./data-messages.ts";
+export * from "./data-problems.ts";
+export type { CanonicalRecord } from "./data-records.ts";
+export { containerOf, type DataContainer } from "./data-rows.ts";
+export { SHAPE_NAMES, type Shape } from "./data-shapes.ts";
+export type { DataStatistics, Spread } from "./data-survey.ts";
+export * from "./dataset.ts";
 export * from "./defaults.ts";
 export * from "./faults.ts";
 export * from "./ids.ts";

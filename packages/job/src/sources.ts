@@ -15,8 +15,8 @@ const LATER_SCHEMES: Readonly<Record<string, string>> = {
 const FOREIGN_SCHEME =
   "no address is fetched for you; copy the files to a folder and give it as file:///…";
 
-/** A percent sign that hides a dot, a slash, a backslash or NUL. */
-const HIDDEN = /%(2e|2f|5c|00)/i;
+/** Escapes and what follows ? or # are read differently by different readers of addresses: none of them here. */
+const ESCAPED = /%[0-9a-f]{2}/i;
 
 /** `file:///absolute/path`; with `fineTuned`, also `ft:NAME`, the result of a finished job. */
 export function source(options: { readonly fineTuned: boolean }): Reader<string> {
@@ -56,7 +56,8 @@ function problemOfFineTuned(text: string, allowed: boolean): string | null {
 function problemOfPath(path: string): string | null {
   if (!path.startsWith("/")) return 'must hold an absolute path: "file:///…" with three slashes';
   if (path.startsWith("//")) return "must name a local path: file:// with a host is not supported";
-  if (HIDDEN.test(path)) return "holds an encoded dot, slash or NUL; write the path as it is";
+  if (ESCAPED.test(path)) return "holds a percent escape; write the path as it is";
+  if (/[?#]/.test(path)) return "holds ? or #; rename the file or link to it";
   if (path.includes("\\")) return "holds a backslash; paths are written with /";
   const components = path.split("/");
   if (components.includes("..") || components.includes(".")) {

@@ -129,8 +129,6 @@ export const data: Reader<DataSpec> = object<DataSpec>(
       oneOf(["base", "alpaca", "alpaca-ja", "dolly", "raw", "chatml"]),
       DEFAULTS.data.template,
     ),
-    render: optional(oneOf(["raw", "chat"]), DEFAULTS.data.render),
-    textUnit: optional(oneOf(["document", "line"]), DEFAULTS.data.textUnit),
     mask: optional(
       oneOf(["auto", "assistant", "last-assistant", "completion", "all"]),
       DEFAULTS.data.mask,
@@ -149,6 +147,8 @@ export const data: Reader<DataSpec> = object<DataSpec>(
     later: {
       mix: "put the rows of all sources into one file",
       padding: "rows are padded only as far as a step needs; remove it",
+      render: "pairs are rendered as they are; write chat rows for turns",
+      textUnit: "a text file is one document; write JSON lines with a text field for more",
       validFraction: "split the file yourself and give data.validation",
       blockSensitive: "run the data check and remove the rows it names",
     },

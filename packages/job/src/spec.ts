@@ -41,10 +41,6 @@ export interface DataSpec {
   readonly map: Readonly<Record<string, string>>;
   /** `base` (the model's own chat template) or a shipped one. */
   readonly template: string;
-  /** How a prompt/completion pair is rendered: as it is, or as a user and an assistant turn. */
-  readonly render: "raw" | "chat";
-  /** What one example of a .txt or .md file is. */
-  readonly textUnit: "document" | "line";
   readonly mask: MaskPolicy;
   /** Pack documents into rows of this many tokens; null = one document per row, padded. */
   readonly packing: { readonly length: number } | null;

@@ -1,0 +1,185 @@
+/**
+ * JSON text → value, with faults described in the words of Python's `json` module: trainers, hosted services
+ * and we then say the same of the same line. The fast path is JSON.parse; the scanner runs on faults only.
+ */
+import { DEPTH_MAX, KEYS_MAX } from "./limits.ts";
+
+export type JsonReading =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly problem: string };
+
+export function readJson(text: string): JsonReading {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { ok: false, problem: describeFault(text) };
+  }
+  const problem = problemOfValue(value, 1);
+  return problem === null ? { ok: true, value } : { ok: false, problem };
+}
+
+/** Bounds that JSON itself does not have. */
+function problemOfValue(value: unknown, depth: number): string | null {
+  if (typeof value === "number") return Number.isFinite(value) ? null : "a number is not finite";
+  if (typeof value !== "object" || value === null) return null;
+  if (depth > DEPTH_MAX) return "nested too deeply";
+  const entries: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
+  if (!Array.isArray(value) && entries.length > KEYS_MAX) {
+    return `an object has ${entries.length} keys, at most ${KEYS_MAX} are allowed`;
+  }
+  for (const entry of entries) {
+    const problem = problemOfValue(entry, depth + 1);
+    if (problem !== null) return problem;
+  }
+  return null;
+}
+
+/** Recursion of the scanner; JSON.parse itself has no such bound. */
+const SCAN_DEPTH_MAX = 500;
+const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?/y;
+const SPACE = /[ \t\n\r]*/y;
+const CONSTANTS = ["NaN", "Infinity", "-Infinity"] as const;
+const LITERALS = ["null", "true", "false"] as const;
+
+/** A fault found by the scanner; `at` is null where the text of Python has no position. */
+class JsonFault extends Error {
+  readonly at: number | null;
+  constructor(message: string, at: number | null) {
+    super(message);
+    this.at = at;
+  }
+}
+
+function describeFault(text: string): string {
+  try {
+    const end = skipSpace(text, scanValue(text, skipSpace(text, 0), 0));
+    if (end < text.length) throw new JsonFault("Extra data", end);
+    return "it cannot be read";
+  } catch (fault) {
+    if (!(fault instanceof JsonFault)) throw fault;
+    return fault.at === null ? fault.message : `${fault.message}: ${placeOf(text, fault.at)}`;
+  }
+}
+
+/** Positions count characters, not UTF-16 units, as Python does. */
+function placeOf(text: string, at: number): string {
+  const before = text.slice(0, at);
+  const lines = before.split("\n");
+  const column = characters(lines.at(-1) ?? "") + 1;
+  return `line ${lines.length} column ${column} (char ${characters(before)})`;
+}
+
+/** Characters of a text as Python counts them. */
+export function characters(text: string): number {
+  let count = 0;
+  for (const _ of text) count++;
+  return count;
+}
+
+function skipSpace(text: string, at: number): number {
+  SPACE.lastIndex = at;
+  SPACE.test(text);
+  return SPACE.lastIndex;
+}
+
+function scanValue(text: string, at: number, depth: number): number {
+  if (depth > SCAN_DEPTH_MAX) throw new JsonFault("nested too deeply", null);
+  const first = text[at];
+  if (first === '"') return scanString(text, at);
+  if (first === "{") return scanObject(text, at, depth);
+  if (first === "[") return scanArray(text, at, depth);
+  const literal = LITERALS.find((word) => text.startsWith(word, at));
+  if (literal !== undefined) return at + literal.length;
+  const constant = CONSTANTS.find((word) => text.startsWith(word, at));
+  if (constant !== undefined) throw new JsonFault(`${constant} is not JSON`, null);
+  NUMBER.lastIndex = at;
+  if (NUMBER.test(text)) return NUMBER.lastIndex;
+  throw new JsonFault("Expecting value", at);
+}
+
+function scanObject(text: string, open: number, depth: number): number {
+  let at = skipSpace(text, open + 1);
+  if (text[at] === "}") return at + 1;
+  for (;;) {
+    if (text[at] !== '"') {
+      throw new JsonFault("Expecting property name enclosed in double quotes", at);
+    }
+    at = skipSpace(text, scanString(text, at));
+    if (text[at] !== ":") throw new JsonFault("Expecting ':' delimiter", at);
+    at = skipSpace(text, scanValue(text, skipSpace(text, at + 1), depth + 1));
+    if (text[at] === "}") return at + 1;
+    if (text[at] !== ",") throw new JsonFault("Expecting ',' delimiter", at);
+    at = skipSpace(text, at + 1);
+  }
+}
+
+function scanArray(text: string, open: number, depth: number): number {
+  let at = skipSpace(text, open + 1);
+  if (text[at] === "]") return at + 1;
+  for (;;) {
+    at = skipSpace(text, scanValue(text, at, depth + 1));
+    if (text[at] === "]") return at + 1;
+    if (text[at] !== ",") throw new JsonFault("Expecting ',' delimiter", at);
+    at = skipSpace(text, at + 1);
+  }
+}
+
+function scanString(text: string, open: number): number {
+  let at = open + 1;
+  for (;;) {
+    const character = text[at];
+    if (character === undefined) throw new JsonFault("Unterminated string starting at", open);
+    if (character === '"') return at + 1;
+    if (character < " ") throw new JsonFault("Invalid control character at", at);
+    at = character === "\\" ? scanEscape(text, at, open) : at + 1;
+  }
+}
+
+function scanEscape(text: string, backslash: number, open: number): number {
+  const letter = text[backslash + 1];
+  if (letter === undefined) throw new JsonFault("Unterminated string starting at", open);
+  if (letter !== "u") {
+    if (!'"\\/bfnrt'.includes(letter)) throw new JsonFault("Invalid \\escape", backslash);
+    return backslash + 2;
+  }
+  if (!/^[0-9a-fA-F]{4}$/.test(text.slice(backslash + 2, backslash + 6))) {
+    throw new JsonFault("Invalid \\uXXXX escape", backslash + 1);
+  }
+  return backslash + 6;
+}
+
+/**
+ * Column, from 1, of the first character in JSON text that is NUL or half a surrogate pair, written out or
+ * escaped; null when there is none.
+ */
+export function unpairedSurrogate(text: string): number | null {
+  for (let at = 0; at < text.length; at++) {
+    const unit = unitAt(text, at);
+    if (unit === null) {
+      at++;
+      continue;
+    }
+    if (unit.code === 0 || (unit.code >= 0xdc00 && unit.code < 0xe000)) return columnOf(text, at);
+    if (unit.code >= 0xd800 && unit.code < 0xdc00) {
+      const low = unitAt(text, at + unit.length);
+      if (!low || low.code < 0xdc00 || low.code >= 0xe000) return columnOf(text, at);
+      at += low.length;
+    }
+    at += unit.length - 1;
+  }
+  return null;
+}
+
+/** The UTF-16 unit that stands at a place, escaped or not; null for another escape, of two characters. */
+function unitAt(text: string, at: number): { code: number; length: number } | null {
+  if (text[at] !== "\\") return { code: text.charCodeAt(at), length: 1 };
+  if (text[at + 1] !== "u") return null;
+  const code = Number.parseInt(text.slice(at + 2, at + 6), 16);
+  return Number.isNaN(code) ? null : { code, length: 6 };
+}
+
+/** Columns count characters; half a pair counts as one. */
+function columnOf(text: string, at: number): number {
+  return characters(text.slice(0, at)) + 1;
+}
