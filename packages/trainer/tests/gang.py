@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import torch.distributed as dist
 from models import FakeData
+from torch._C._distributed_c10d import TCPStore
 
 from shardwright_trainer.plan.block_map import held_blocks, holders_of
 from shardwright_trainer.plan.config import (
@@ -36,10 +36,12 @@ TIMEOUT_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
 
 _context = get_context("forkserver")
-_context.set_forkserver_preload(["torch", "transformers", "peft", "shardwright_trainer.rank.step", "models", "gang"])
+_context.set_forkserver_preload(
+    ["torch", "transformers", "peft", "shardwright_trainer.rank.step", "models", "gang"]
+)
 
 
-class RankFailure(Exception):
+class RankFailure(Exception):  # noqa: N818
     """What a rank process raised; args: (class name, text)."""
 
 
@@ -66,10 +68,11 @@ class RankProcess:
 
 
 class RankPool:
-    """Rank processes and the store they meet at. Ranks are named by their place in `ranks`, not by generation."""
+    """Rank processes and the store they meet at. Ranks are named by their place in `ranks`, not by
+    generation."""
 
     def __init__(self) -> None:
-        self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self.ranks: list[RankProcess] = []
         self.generation = 0
 
@@ -104,7 +107,9 @@ class RankPool:
                 answers.append(error)
         return answers
 
-    def form(self, members: Sequence[int], block_map: BlockMap, source: StateSource, lanes: int) -> list[Evidence]:
+    def form(
+        self, members: Sequence[int], block_map: BlockMap, source: StateSource, lanes: int
+    ) -> list[Evidence]:
         """A generation of these ranks, in this order: connect, adopt, commit."""
         plans = self.plans(members, block_map, source, lanes)
         for member, plan in zip(members, plans, strict=True):
@@ -118,8 +123,8 @@ class RankPool:
         ranges = spread_lanes(lanes, len(members))
         return [
             GenerationPlan(
-                generation=self.generation, rank=rank, world_size=len(members), block_map=block_map, lanes=ranges,
-                source=source, store_host="127.0.0.1", store_port=self.store.port,
+                generation=self.generation, rank=rank, world_size=len(members), block_map=block_map,
+                lanes=ranges, source=source, store_host="127.0.0.1", store_port=self.store.port,
                 store_prefix=f"g{self.generation}", save_every_steps=100, total_steps=9,
                 collective_timeout_seconds=TIMEOUT_SECONDS,
             )
@@ -163,7 +168,8 @@ def spread_lanes(lanes: int, world: int) -> tuple[LaneRange, ...]:
 
 
 def moves_between(old: BlockMap, new: BlockMap, new_rank_of: dict[int, int]) -> tuple[TransferMove, ...]:
-    """One move for every block a new holder lacks, from a surviving holder. new_rank_of: old rank → new rank."""
+    """One move for every block a new holder lacks, from a surviving holder. new_rank_of: old rank → new
+    rank."""
     moves: list[TransferMove] = []
     for rank in sorted({holder for run in new.runs for holder in run.holders}):
         before = [one for one, now in new_rank_of.items() if now == rank]
@@ -316,9 +322,9 @@ def _sound() -> None:
     from shardwright_trainer.blocks import reduce
     from shardwright_trainer.plan import lanes
 
-    reduce.cover = lanes.cover
-    lanes._are_siblings = _siblings
-    reduce.LaneStack = LaneStack
+    setattr(reduce, "cover", lanes.cover)  # noqa: B010
+    setattr(lanes, "_are_siblings", _siblings)  # noqa: B010
+    setattr(reduce, "LaneStack", LaneStack)  # noqa: B010
 
 
 class _Chain(LaneStack[Any]):
@@ -339,7 +345,7 @@ def _chain() -> None:
     from shardwright_trainer.blocks import reduce
 
     _sound()
-    reduce.LaneStack = lambda merge: _Chain(merge) if merge is reduce.merge else LaneStack(merge)
+    setattr(reduce, "LaneStack", lambda merge: _Chain(merge) if merge is reduce.merge else LaneStack(merge))  # noqa: B010
 
 
 def _sequential() -> None:
@@ -348,12 +354,16 @@ def _sequential() -> None:
     from shardwright_trainer.plan import lanes
 
     _sound()
-    lanes._are_siblings = lambda left, right: right[0] == left[0] + left[1]
-    reduce.cover = lambda lo, hi: [(lo, hi - lo)] if hi > lo else []
+    setattr(lanes, "_are_siblings", lambda left, right: right[0] == left[0] + left[1])  # noqa: B010
+    setattr(reduce, "cover", lambda lo, hi: [(lo, hi - lo)] if hi > lo else [])  # noqa: B010
 
 
 def _siblings(left: Any, right: Any) -> bool:
     return bool(left[1] == right[1] and left[0] % (2 * left[1]) == 0 and right[0] == left[0] + left[1])
 
 
-MUTANTS: dict[str | None, Callable[[], None]] = {None: _sound, "rank-local-sums": _sequential, "chain-at-the-holder": _chain}
+MUTANTS: dict[str | None, Callable[[], None]] = {
+    None: _sound,
+    "rank-local-sums": _sequential,
+    "chain-at-the-holder": _chain,
+}

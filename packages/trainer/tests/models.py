@@ -28,7 +28,8 @@ def save_model(folder: Path, family: str, *, seed: int = 5, tied: bool | None = 
     }  # fmt: skip
     if family == "gpt2":
         shape = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128,
-                 "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+                 "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
+                 "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
     if family == "gemma2":
         # A window shorter than the longest document and small caps, so that both change the result.
         shape |= {"sliding_window": 6, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0,
@@ -76,8 +77,11 @@ class FakeData:
         return int(row.learned.sum() - row.learned[starts].sum())
 
 
-def a_config(model_directory: str, *, method: str = "lora", family: str = "llama", **changes: Any) -> RankConfig:
-    """A job of 8 lanes of 2 micro-batches of one row, 41 rows in batches of 14: steps and epochs end short."""
+def a_config(
+    model_directory: str, *, method: str = "lora", family: str = "llama", **changes: Any
+) -> RankConfig:
+    """A job of 8 lanes of 2 micro-batches of one row, 41 rows in batches of 14: steps and epochs end
+    short."""
     rows, batch = changes.pop("rows", 41), changes.pop("batch", 14)
     tuning = {"method": method, "r": 4, "alpha": 8, "dropout": 0.0, "targets": "all-linear", "rslora": False}
     train: dict[str, Any] = {
@@ -86,8 +90,8 @@ def a_config(model_directory: str, *, method: str = "lora", family: str = "llama
         "optimizer": "adamw", "betas": [0.9, 0.999], "epsilon": 1e-8, "maxLength": None, "seed": 11,
     }  # fmt: skip
     recipe: dict[str, Any] = {
-        "compute_dtype": "fp32", "wire_dtype": "fp32", "lanes": 8, "micro_batches_per_lane": 2, "micro_batch_rows": 1,
-        "row_tokens": 0, "cross_entropy_rows": 7, "attention": "math" if family == "gemma2" else "sdpa",
+        "compute_dtype": "fp32", "wire_dtype": "fp32", "lanes": 8, "micro_batches_per_lane": 2,
+        "micro_batch_rows": 1,         "row_tokens": 0, "cross_entropy_rows": 7, "attention": "math" if family == "gemma2" else "sdpa",
         "threads_per_rank": 1, "optimizer_implementation": "single", "gradient_checkpointing": "none",
         "device_type": "cpu",
     }  # fmt: skip
@@ -95,8 +99,8 @@ def a_config(model_directory: str, *, method: str = "lora", family: str = "llama
     train |= changes.pop("train", {})
     recipe |= changes.pop("recipe", {})
     settings: dict[str, Any] = {
-        "job_name": "tiny", "spec": {"tuning": tuning, "train": train}, "recipe": Recipe(**recipe), "zero_stage": 1,
-        "block_elements": 256, "model_directory": model_directory, "data_directory": "", "work_directory": "/tmp",
-        "total_steps": 9, "steps_per_epoch": steps_per_epoch(rows, batch),
+        "job_name": "tiny", "spec": {"tuning": tuning, "train": train}, "recipe": Recipe(**recipe),
+        "zero_stage": 1, "block_elements": 256, "model_directory": model_directory, "data_directory": "",
+        "work_directory": "/tmp",         "total_steps": 9, "steps_per_epoch": steps_per_epoch(rows, batch),
     }  # fmt: skip
     return RankConfig(**(settings | changes))

@@ -1,4 +1,5 @@
-"""One pool of rank processes for a whole test session: importing torch five times would cost more than the tests."""
+"""One pool of rank processes for a whole test session: importing torch five times would cost more than the
+tests."""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ U = 2.0**-24
 class Loopback:
     """All ranks of a reduction in one process: runs them as coroutines would, one exchange at a time."""
 
-    def __init__(self, rank: int, world_size: int, mail: dict[tuple[int, int], list[Tensor]], collect: bool) -> None:
+    def __init__(
+        self, rank: int, world_size: int, mail: dict[tuple[int, int], list[Tensor]], collect: bool
+    ) -> None:
         self.rank, self.world_size, self._mail, self._collect = rank, world_size, mail, collect
 
     def exchange(self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]) -> None:
@@ -72,11 +74,13 @@ def test_reduction_is_the_tree_whoever_holds_what(data: st.DataObject) -> None:
     elements, block_elements = data.draw(st.integers(1, 40)), 8
     blocks = -(-elements // block_elements)
     runs = tuple(
-        BlockRun(first_block=block, blocks=1, holders=tuple(data.draw(st.permutations(range(world)))[: data.draw(st.integers(1, world))]))
-        for block in range(blocks)
-    )  # fmt: skip
+        BlockRun(first_block=block, blocks=1, holders=_draw_holders(data, world)) for block in range(blocks)
+    )
     block_map = BlockMap(elements=elements, block_elements=block_elements, blocks=blocks, runs=runs)
-    leaves = torch.randn(lanes, elements, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99)))) * 1e3
+    leaves = (
+        torch.randn(lanes, elements, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
+        * 1e3
+    )
     expected = _expected(leaves, wire)
     held = [Held.of(block_map, rank) for rank in range(world)]
     mail: dict[tuple[int, int], list[Tensor]] = {}
@@ -94,6 +98,10 @@ def test_reduction_is_the_tree_whoever_holds_what(data: st.DataObject) -> None:
     assert not any(mail.values())
 
 
+def _draw_holders(data: st.DataObject, world: int) -> tuple[int, ...]:
+    return tuple(data.draw(st.permutations(range(world)))[: data.draw(st.integers(1, world))])
+
+
 def test_sums_of_one_rank_need_few_buffers() -> None:
     sums = LaneSum(torch.float32)
     live = 0
@@ -109,12 +117,12 @@ def test_sums_of_one_rank_need_few_buffers() -> None:
 
 
 def test_adamw_vector() -> None:
-    state = [torch.tensor([value]) for value in (1.0, 0.0, 0.0)]
+    master, exp_avg, exp_avg_sq = (torch.tensor([value]) for value in (1.0, 0.0, 0.0))
     found = []
     for updates, gradient in ((1, 0.5), (2, 0.25)):
         adamw = AdamW(rate=2e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, updates=updates)
-        adamw.apply(*state, torch.tensor([gradient]), torch.empty(1))
-        found.append(float(state[0]))
+        adamw.apply(master, exp_avg, exp_avg_sq, torch.tensor([gradient]), torch.empty(1))
+        found.append(float(master))
     assert found == pytest.approx([0.9997980000040001, 0.999609564484955], rel=1e-6)
 
 
@@ -123,14 +131,14 @@ def test_adamw_is_that_of_torch() -> None:
     start = torch.randn(999)
     theirs = start.clone().requires_grad_()
     optimizer = torch.optim.AdamW([theirs], lr=3e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1)
-    ours, scratch = [start.clone(), torch.zeros(999), torch.zeros(999)], torch.empty(999)
+    ours, exp_avg, exp_avg_sq, scratch = start.clone(), torch.zeros(999), torch.zeros(999), torch.empty(999)
     for updates in range(1, 20):
         gradient = torch.randn(999)
         theirs.grad = gradient.clone()
         optimizer.step()
         adamw = AdamW(rate=3e-3, beta1=0.8, beta2=0.95, epsilon=1e-6, weight_decay=0.1, updates=updates)
-        adamw.apply(*ours, gradient, scratch)
-    assert (ours[0] - theirs.detach()).abs().max() <= 1e-6
+        adamw.apply(ours, exp_avg, exp_avg_sq, gradient, scratch)
+    assert (ours - theirs.detach()).abs().max() <= 1e-6
 
 
 def test_clip_vector() -> None:

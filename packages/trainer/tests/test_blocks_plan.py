@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +71,7 @@ def test_the_last_block_is_short() -> None:
 def test_runs_are_the_blocks(blocks: set[int]) -> None:
     runs = list(runs_of(sorted(blocks)))
     assert [block for first, count in runs for block in range(first, first + count)] == sorted(blocks)
-    assert all(first + count < following for (first, count), (following, _) in zip(runs, runs[1:], strict=False))
+    assert all(first + count < following for (first, count), (following, _) in pairwise(runs))
 
 
 def test_holders_are_looked_up() -> None:
@@ -117,7 +119,8 @@ def test_lanes_cover_the_step_once(ranges: list[tuple[int, int, int]], said: str
     lanes = tuple(LaneRange(rank=rank, begin=begin, end=end) for rank, begin, end in ranges)
     plan = GenerationPlan(
         generation=1, rank=0, world_size=2, block_map=_map((0, 3, (0,))), lanes=lanes, source=FreshSource(),
-        store_host="", store_port=0, store_prefix="", save_every_steps=1, total_steps=1, collective_timeout_seconds=1.0,
+        store_host="", store_port=0, store_prefix="", save_every_steps=1, total_steps=1,
+        collective_timeout_seconds=1.0,
     )  # fmt: skip
     if said is None:
         check_lanes(plan, 8)
@@ -130,5 +133,7 @@ def test_lanes_cover_the_step_once(ranges: list[tuple[int, int, int]], said: str
 
 def _map(*runs: tuple[int, int, tuple[int, ...]]) -> BlockMap:
     """10 elements in blocks of 4."""
-    made = tuple(BlockRun(first_block=first, blocks=blocks, holders=holders) for first, blocks, holders in runs)
+    made = tuple(
+        BlockRun(first_block=first, blocks=blocks, holders=holders) for first, blocks, holders in runs
+    )
     return BlockMap(elements=10, block_elements=4, blocks=3, runs=made)

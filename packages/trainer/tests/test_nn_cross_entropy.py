@@ -45,7 +45,9 @@ def _adapted_head() -> nn.Module:
 @pytest.mark.parametrize("softcap", [None, 2.0])
 @pytest.mark.parametrize("chunk_rows", [1, 5, 23, 64])
 @pytest.mark.parametrize("make_head", [_trained_head, _frozen_head, _biased_head, _adapted_head])
-def test_equals_the_plain_loss(make_head: Callable[[], nn.Module], chunk_rows: int, softcap: float | None) -> None:
+def test_equals_the_plain_loss(
+    make_head: Callable[[], nn.Module], chunk_rows: int, softcap: float | None
+) -> None:
     torch.manual_seed(3)
     head = make_head()
     targets_n = torch.randint(VOCABULARY, (ROWS,))
@@ -53,10 +55,10 @@ def test_equals_the_plain_loss(make_head: Callable[[], nn.Module], chunk_rows: i
     ours, theirs = (source.clone().requires_grad_() for _ in range(2))
     loss = cross_entropy_sum(ours, head, targets_n, chunk_rows=chunk_rows, softcap=softcap)
     assert loss.dtype == torch.float64
-    (loss * 0.5).backward()
+    torch.autograd.backward(loss * 0.5)
     our_grads = _take_grads(head)
     expected = _plain(theirs, head, targets_n, softcap)
-    (expected * 0.5).backward()
+    torch.autograd.backward(expected * 0.5)
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=TOLERANCE)
     assert ours.grad is not None and theirs.grad is not None
     assert (ours.grad - theirs.grad).abs().max() <= TOLERANCE
@@ -74,7 +76,7 @@ def test_a_tied_head_gets_both_gradients() -> None:
     tokens_n, targets_n = torch.randint(VOCABULARY, (ROWS,)), torch.randint(VOCABULARY, (ROWS,))
     grads: list[Tensor] = []
     for loss_of in (_chunked, _plain):
-        loss_of(torch.tanh(embedding(tokens_n)), head, targets_n, None).backward()
+        torch.autograd.backward(loss_of(torch.tanh(embedding(tokens_n)), head, targets_n, None))
         assert embedding.weight.grad is not None
         grads.append(embedding.weight.grad.clone())
         embedding.weight.grad = None
@@ -86,9 +88,11 @@ def test_sixteen_bit_sums_in_fp32() -> None:
     head = _trained_head().to(torch.bfloat16)
     hidden_nh = torch.randn(ROWS, HIDDEN, dtype=torch.bfloat16, requires_grad=True)
     loss = cross_entropy_sum(hidden_nh, head, torch.zeros(ROWS, dtype=torch.int64), chunk_rows=4)
-    expected = nn.functional.cross_entropy(head(hidden_nh).float(), torch.zeros(ROWS, dtype=torch.int64), reduction="sum")
+    expected = nn.functional.cross_entropy(
+        head(hidden_nh).float(), torch.zeros(ROWS, dtype=torch.int64), reduction="sum"
+    )
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
-    loss.backward()
+    torch.autograd.backward(loss)
     weight: Any = head.weight
     assert weight.grad.dtype == torch.bfloat16 and torch.isfinite(weight.grad).all()
 
@@ -96,7 +100,7 @@ def test_sixteen_bit_sums_in_fp32() -> None:
 def test_no_rows_no_loss() -> None:
     hidden_nh = torch.empty(0, HIDDEN, requires_grad=True)
     loss = cross_entropy_sum(hidden_nh, _trained_head(), torch.empty(0, dtype=torch.int64), chunk_rows=4)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert float(loss.detach()) == 0.0
 
 

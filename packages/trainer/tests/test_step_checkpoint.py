@@ -27,7 +27,7 @@ def pool() -> RankPool:
 
 @pytest.mark.parametrize("changes", [
     pytest.param({"method": "lora"}, id="lora"),
-    pytest.param({"method": "full", "recipe": {"compute_dtype": "bf16", "wire_dtype": "bf16"}}, id="full-bf16"),
+    pytest.param({"method": "full", "recipe": {"compute_dtype": "bf16", "wire_dtype": "bf16"}}, id="bf16"),
 ])  # fmt: skip
 def test_resume_at_another_world_size(pool: RankPool, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = a_config(save_model(tmp_path / "model", "llama"), **changes)
@@ -83,7 +83,7 @@ def test_a_damaged_checkpoint_is_never_trained_on(pool: RankPool, tmp_path: Path
 
 def test_only_the_step_that_is_held_can_be_staged(pool: RankPool, tmp_path: Path) -> None:
     run_job(pool, a_config(save_model(tmp_path, "llama")), ROWS, 1, 1)
-    with pytest.raises(RankFailure, match="StateError.*step 2 cannot be staged at version 1"):
+    with pytest.raises(RankFailure, match=r"StateError.*step 2 cannot be staged at version 1"):
         pool.ranks[0].ask("stage", 2)
 
 
@@ -102,15 +102,17 @@ def _commit(run: Path, config: RankConfig, pool: RankPool, staged: list[Staged])
     for writer, one in enumerate(staged):
         assert os.path.getsize(one.path) == one.bytes
         prepared = write_packs(
-            staged_path=one.path, index_json=one.index_json, schema_json=schema.decode(), directory=str(folder),
-            writer=writer, incarnation=0, save_id=SAVE_ID, step=step, generation=1, crc_block_bytes=4096,
+            staged_path=one.path, index_json=one.index_json, schema_json=schema.decode(),
+            directory=str(folder), writer=writer, incarnation=0, save_id=SAVE_ID, step=step, generation=1, crc_block_bytes=4096,
         )  # fmt: skip
         os.unlink(one.path)
         manifest = f"data/{folder.name}/{prepared.manifest_path}"
-        writers.append({"id": writer, "manifest": manifest, "sha256": prepared.manifest_sha256, "bytes": prepared.bytes})
+        writers.append(
+            {"id": writer, "manifest": manifest, "sha256": prepared.manifest_sha256, "bytes": prepared.bytes}
+        )
     record = {
-        "swc": 1, "status": "committed", "requires": [], "run": RUN, "job": "test", "step": step, "generation": 1,
-        "try": 0, "save_id": SAVE_ID, "parents": [], "created": "2026-11-23T12:30:01Z", "trigger": "periodic",
+        "swc": 1, "status": "committed", "requires": [], "run": RUN, "job": "test", "step": step,
+        "generation": 1, "try": 0, "save_id": SAVE_ID, "parents": [], "created": "2026-11-23T12:30:01Z", "trigger": "periodic",
         "schema": {"path": schema_path, "sha256": sha256_name(schema), "tensors": len(layout.tensors)},
         "writers": writers, "optimizer": {"class": "adamw", "step": step, "groups": []},
     }  # fmt: skip

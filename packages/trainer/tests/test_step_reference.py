@@ -1,4 +1,5 @@
-"""The step against a plain loop: one process, stock Hugging Face model and PEFT, torch.optim.AdamW, the same data order."""
+"""The step against a plain loop: one process, stock Hugging Face model and PEFT, torch.optim.AdamW, the
+same data order."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def test_losses_are_those_of_a_plain_loop(tmp_path: Path, family: str, method: s
     theirs, their_norms, their_weights = _plain_loop(config, layout, initial)
     assert max(abs(one - other) / other for one, other in zip(ours, theirs, strict=True)) <= 1e-6
     assert norms == pytest.approx(their_norms, rel=1e-5)
-    # Adam turns rounding of a gradient that is zero in theory (a key's bias) into whole updates: not the maximum.
+    # Adam turns rounding of a gradient that is zero in theory (a key's bias) into whole updates: not the
+    # maximum.
     assert np.quantile(np.abs(weights - their_weights), 0.95) <= 1e-6
     assert max(ours) - min(ours) > 1e-3, "the curve must move"
 
@@ -43,12 +45,17 @@ def test_losses_are_those_of_a_plain_loop(tmp_path: Path, family: str, method: s
 def _plain_loop(config: RankConfig, layout: Any, initial: Any) -> tuple[list[float], list[float], Any]:
     """Losses, norms and final weights. Documents are run one by one, so packing itself is checked as well."""
     model = _stock_model(config)
-    named = {name.replace("base_model.model.", "").replace(".default.", "."): one for name, one in model.named_parameters()}
+    named = {
+        name.replace("base_model.model.", "").replace(".default.", "."): one
+        for name, one in model.named_parameters()
+    }
     with torch.no_grad():
         for tensor in layout.tensors:
             named[tensor.fqn].copy_(torch.from_numpy(initial[tensor.begin : tensor.end]).view(tensor.shape))
     trained = [named[tensor.fqn] for tensor in layout.tensors]
-    assert [one for one in model.parameters() if one.requires_grad] and all(one.requires_grad for one in trained)
+    assert [one for one in model.parameters() if one.requires_grad] and all(
+        one.requires_grad for one in trained
+    )
     train, data = config.spec["train"], FakeData(ROWS)
     optimizer = torch.optim.AdamW(
         trained, lr=0.0, betas=tuple(train["betas"]), eps=train["epsilon"], weight_decay=train["weightDecay"]
@@ -62,7 +69,7 @@ def _plain_loop(config: RankConfig, layout: Any, initial: Any) -> tuple[list[flo
         tokens = sum(data.row_trained_tokens(row) for row in rows)
         for row in rows:
             loss = _row_loss(model, data.row(row))
-            (loss / tokens).backward()
+            torch.autograd.backward(loss / tokens)
             total += loss.detach().double()
         norms.append(float(torch.nn.utils.clip_grad_norm_(trained, train["maxGradNorm"])))
         optimizer.param_groups[0]["lr"] = learning_rate(train, step, config.total_steps)
@@ -73,7 +80,9 @@ def _plain_loop(config: RankConfig, layout: Any, initial: Any) -> tuple[list[flo
 
 def _rows(config: RankConfig, step: int, lane: int, index: int) -> list[int]:
     train = config.spec["train"]
-    return rows_of(config.recipe, train["seed"], ROWS, step, train["batchSize"], config.steps_per_epoch, lane, index)
+    return rows_of(
+        config.recipe, train["seed"], ROWS, step, train["batchSize"], config.steps_per_epoch, lane, index
+    )
 
 
 def _stock_model(config: RankConfig) -> Any:
@@ -104,6 +113,8 @@ def _row_loss(model: Any, row: Any) -> torch.Tensor:
         labels = torch.where(learned, tokens, -100)[1:]
         logits = model(input_ids=tokens.unsqueeze(0)).logits[0, :-1].float()
         if (labels >= 0).any():
-            total = total + torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+            total = total + torch.nn.functional.cross_entropy(
+                logits, labels, ignore_index=-100, reduction="sum"
+            )
         begin += length
     return total

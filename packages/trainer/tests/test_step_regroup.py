@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from gang import (
@@ -76,8 +75,11 @@ def test_four_three_five_ranks(pool: RankPool, lora: RankConfig, undisturbed: tu
     old = _start(pool, lora, [0, 1, 2, 3], copies=1)
     pool.each([0, 1, 2, 3], "steps", 0, 2)
     middle = spread_map(old.elements, old.block_elements, 3)
-    # The leaver (rank 1) has no part in the new map; it serves its blocks from the last place of the new world.
-    four = BlockMap(elements=old.elements, block_elements=old.block_elements, blocks=old.blocks, runs=middle.runs)
+    # The leaver (rank 1) has no part in the new map; it serves its blocks from the last place of the new
+    # world.
+    four = BlockMap(
+        elements=old.elements, block_elements=old.block_elements, blocks=old.blocks, runs=middle.runs
+    )
     order = [0, 2, 3, 1]
     moves = moves_between(old, four, {0: 0, 2: 1, 3: 2, 1: 3})
     pool.form(order, four, LiveSource(target_version=2, moves=moves), lora.recipe.lanes)
@@ -117,9 +119,9 @@ def test_every_lane_can_be_reported_by_every_survivor(pool: RankPool, lora: Rank
         again = pool.ranks[survivor].ask("since", 1)
         assert [one.step for one in again] == [2, 3]
         for one, reports in zip(again, list(zip(*outcomes, strict=True))[1:], strict=True):
-            assert sorted((lane for report in reports for lane in report.lanes), key=lambda lane: lane.lane) == list(
-                one.lanes
-            )
+            assert sorted(
+                (lane for report in reports for lane in report.lanes), key=lambda lane: lane.lane
+            ) == list(one.lanes)
             assert {report.loss for report in reports} == {one.loss}
 
 
@@ -137,7 +139,9 @@ def test_a_discarded_generation_leaves_the_state(
         for member in range(3):
             pool.ranks[member].answer()
     holdings = pool.each([0, 1, 2], "holding")
-    assert {(one.version, one.pending, one.generation) for one in holdings} == {(3, False, plans[0].generation - 1)}
+    assert {(one.version, one.pending, one.generation) for one in holdings} == {
+        (3, False, plans[0].generation - 1)
+    }
     pool.form([0, 1, 2], old, LiveSource(target_version=3, moves=()), lora.recipe.lanes)
     pool.each([0, 1, 2], "steps", 3, STEPS)
     assert hashes(pool, [0, 1, 2]) == undisturbed
@@ -148,9 +152,9 @@ def test_a_plan_that_leaves_a_block_out_is_refused(pool: RankPool, lora: RankCon
     pool.each([0, 1], "steps", 0, 1)
     new = spread_map(old.elements, old.block_elements, 2, copies=2)
     moves = moves_between(old, new, {0: 0, 1: 1})
-    said = _form_fails(pool, [0, 1], new, 1, moves[1:], lora)
+    said = _form_fails(pool, [0, 1], new, 1, moves[1:], config=lora)
     assert "TransferIncomplete" in said
-    said = _form_fails(pool, [0, 1], new, 2, moves, lora)
+    said = _form_fails(pool, [0, 1], new, 2, moves, config=lora)
     assert "VersionUnreachable" in said
 
 
@@ -182,7 +186,9 @@ def _form_fails(
     pool: RankPool, members: Sequence[int], block_map: BlockMap, target: int, moves: Sequence[TransferMove],
     config: RankConfig,
 ) -> str:  # fmt: skip
-    plans = pool.plans(members, block_map, LiveSource(target_version=target, moves=tuple(moves)), config.recipe.lanes)
+    plans = pool.plans(
+        members, block_map, LiveSource(target_version=target, moves=tuple(moves)), config.recipe.lanes
+    )
     for member, plan in zip(members, plans, strict=True):
         pool.ranks[member].send("connect", plan)
     for member in members:

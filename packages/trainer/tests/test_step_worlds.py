@@ -57,7 +57,9 @@ def test_another_order_of_sums_is_noticed(pool: RankPool, folders: dict[str, str
     pytest.param({"row_tokens": 40}, id="padded-rows"),
     pytest.param({"lanes": 7, "micro_batches_per_lane": 1, "micro_batch_rows": 2}, id="seven-lanes"),
 ])  # fmt: skip
-def test_other_recipes_are_exact_too(pool: RankPool, folders: dict[str, str], changes: dict[str, Any]) -> None:
+def test_other_recipes_are_exact_too(
+    pool: RankPool, folders: dict[str, str], changes: dict[str, Any]
+) -> None:
     config = a_config(folders["llama"], method="full", recipe=changes)
     assert len({run_job(pool, config, ROWS, world, STEPS)[0] for world in (1, 3, 4)}) == 1
 
@@ -120,7 +122,7 @@ def test_a_corrupted_block_map_is_refused(pool: RankPool, folders: dict[str, str
 
 def test_a_step_out_of_turn_is_refused(pool: RankPool, folders: dict[str, str]) -> None:
     run_job(pool, a_config(folders["llama"]), ROWS, 1, 1)
-    with pytest.raises(RankFailure, match="StateError.*version 1"):
+    with pytest.raises(RankFailure, match=r"StateError.*version 1"):
         pool.ranks[0].ask("steps", 3, 4)
 
 
@@ -146,4 +148,7 @@ def _refused(pool: RankPool, block_map: BlockMap, said: str) -> None:
 def _by_lane(outcomes: list[Any]) -> list[Any]:
     """What all ranks report of each step, lanes put together."""
     steps = zip(*outcomes, strict=True)
-    return [sorted((lane for outcome in step for lane in outcome.lanes), key=lambda lane: lane.lane) for step in steps]
+    return [
+        sorted((lane for outcome in step for lane in outcome.lanes), key=lambda lane: lane.lane)
+        for step in steps
+    ]

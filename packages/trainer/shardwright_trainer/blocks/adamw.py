@@ -35,7 +35,9 @@ class AdamW:
             updates=updates,
         )
 
-    def apply(self, master: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, gradient: Tensor, scratch: Tensor) -> None:
+    def apply(
+        self, master: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, gradient: Tensor, scratch: Tensor
+    ) -> None:
         """One update of one block, all fp32 of one length.
 
         p ← p·(1 − lr·wd); m ← β1·m + (1−β1)·g; v ← β2·v + (1−β2)·g²;

@@ -14,7 +14,8 @@ from shardwright_trainer.plan.flat import block_bounds, run_bounds, runs_of
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The blocks one rank holds, looked up in the map; `packed` positions count the held elements in block order."""
+    """The blocks one rank holds, looked up in the map. Packed positions count held elements in block
+    order."""
 
     block_map: BlockMap
     rank: int
@@ -51,7 +52,7 @@ class Held:
         return self.elements == self.block_map.elements
 
     def pack(self, flat: Tensor) -> Tensor:
-        """The held elements of a tensor over the whole flat space; the tensor itself when everything is held."""
+        """The held elements of a flat tensor, packed; the tensor itself when everything is held."""
         if self.is_everything:
             return flat
         if not self.runs:
@@ -60,4 +61,4 @@ class Held:
 
     def packed_runs(self, packed: Tensor) -> list[Tensor]:
         """Views of a packed tensor, one for each run."""
-        return list(packed.split([end - begin for begin, end in self.runs]))
+        return list(torch.split(packed, [end - begin for begin, end in self.runs]))

@@ -1,4 +1,5 @@
-"""The gradient norm of a step: per block in fp64 by its owner, added in block order, hence the same everywhere."""
+"""The gradient norm of a step: per block in fp64 by its owner, added in block order, hence the same
+everywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def block_square_sums(blocks: Sequence[Tensor]) -> Tensor:
     if not blocks:
         return sums
     # One scratch for all blocks: the kernel then always sees the same alignment.
-    scratch = torch.empty(max(block.numel() for block in blocks), dtype=torch.float64, device=blocks[0].device)
+    scratch = torch.empty(
+        max(block.numel() for block in blocks), dtype=torch.float64, device=blocks[0].device
+    )
     for index, block in enumerate(blocks):
         square = scratch[: block.numel()]
         square.copy_(block)

@@ -24,16 +24,20 @@ class Wire(Protocol):
     def rank(self) -> int: ...
     @property
     def world_size(self) -> int: ...
-    def exchange(self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]) -> None: ...
+    def exchange(
+        self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]
+    ) -> None: ...
 
 
 def merge(left: Tensor, right: Tensor) -> Tensor:
-    """round_wire(fp32(left) + fp32(right)), into `left`. torch adds bf16 in fp32 and rounds once, which is that."""
+    """round_wire(fp32(left) + fp32(right)), into `left`. torch adds bf16 in fp32 and rounds once, which is
+    that."""
     return left.add_(right)
 
 
 class Arrivals:
-    """Buffers for what other ranks send, kept from step to step: fresh memory of this size costs a fault per page."""
+    """Buffers for what other ranks send, kept from step to step: fresh memory of this size costs a fault
+    per page."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self._dtype = dtype
@@ -90,15 +94,16 @@ def reduce_to_holders(
 ) -> Tensor:
     """Finishes the tree for the blocks this rank holds; returns their sums [p] in fp32.
 
-    held[r], lanes[r]: blocks and lanes [begin, end) of rank r (lanes without data cut off); mine: this rank's nodes,
-    equal to cover(*lanes[rank]). The i-th nodes of all ranks travel together, each only to the holders of a block.
+    held[r], lanes[r]: blocks and lanes [begin, end) of rank r (lanes without data cut off); mine: this
+    rank's nodes, equal to cover(*lanes[rank]). The i-th nodes of all ranks travel together, each only to
+    the holders of a block.
     The result may lie in the memory of `mine` or of `arrivals`.
     """
     covers = [cover(*span) for span in lanes]
     assert [(lo, size) for lo, size, _ in mine] == covers[wire.rank]
     nodes: list[tuple[int, int, Tensor]] = []
     for turn in range(max(len(nodes_of_rank) for nodes_of_rank in covers)):
-        nodes += _exchange_nodes(wire, held, covers, mine, turn, arrivals)
+        nodes += _exchange_nodes(wire, held, covers, mine, turn=turn, arrivals=arrivals)
     stack: LaneStack[Tensor] = LaneStack(merge)
     for lo, size, value in sorted(nodes, key=lambda node: node[0]):
         stack.push(lo, value, size)
@@ -110,10 +115,12 @@ def _exchange_nodes(
     held: Sequence[Held],
     covers: Sequence[Sequence[tuple[int, int]]],
     mine: Sequence[tuple[int, int, Tensor]],
+    *,
     turn: int,
     arrivals: Arrivals,
 ) -> list[tuple[int, int, Tensor]]:
-    """One round: the turn-th node of every rank that has one, cut to what this rank holds: (lo, size, [p])."""
+    """One round: the turn-th node of every rank that has one, cut to what this rank holds: (lo, size,
+    [p])."""
     me = held[wire.rank]
     others = [rank for rank in range(wire.world_size) if rank != wire.rank]
     arrived: list[tuple[int, int, Tensor]] = []

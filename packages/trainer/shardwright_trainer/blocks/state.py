@@ -21,7 +21,8 @@ KINDS = ("master", "exp_avg", "exp_avg_sq")
 class BlockState:
     """master, exp_avg and exp_avg_sq, fp32, by block.
 
-    With fp32 parameters the master of a held block is that part of the parameter buffer; there is no second copy.
+    With fp32 parameters the master of a held block is that part of the parameter buffer; there is no second
+    copy.
     """
 
     held: Held
@@ -32,7 +33,8 @@ class BlockState:
 
     @staticmethod
     def allocate(held: Held, flat: Tensor, kept: BlockState | None = None) -> BlockState:
-        """State for the held blocks, moments zero, masters from `flat`; blocks that `kept` has are shared with it."""
+        """State for the held blocks, moments zero, masters from `flat`; blocks that `kept` has are shared
+        with it."""
         state = BlockState(held, flat, {}, {}, {})
         for block in held.blocks:
             if kept is not None and block in kept.master:
@@ -65,7 +67,9 @@ class BlockState:
     def update(self, adamw: AdamW, gradient_p: Tensor, clip: float) -> None:
         """One update of every held block from the reduced gradient [p], which is used up."""
         scratch = torch.empty(
-            min(self.held.block_map.block_elements, self.held.elements), dtype=torch.float32, device=self.flat.device
+            min(self.held.block_map.block_elements, self.held.elements),
+            dtype=torch.float32,
+            device=self.flat.device,
         )
         for block in self.held.blocks:
             begin, end = self.held.packed[block]

@@ -1,4 +1,5 @@
-"""Blocks move between living ranks, by the transfer plan alone, and every block is verified where it arrives."""
+"""Blocks move between living ranks, by the transfer plan alone, and every block is verified where it
+arrives."""
 
 from __future__ import annotations
 
@@ -19,19 +20,33 @@ class Legs(Protocol):
 
     @property
     def rank(self) -> int: ...
-    def exchange(self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]) -> None: ...
+    def exchange(
+        self, sends: Sequence[tuple[int, Tensor]], receives: Sequence[tuple[int, Tensor]]
+    ) -> None: ...
 
 
 def move_blocks(
     legs: Legs, moves: Sequence[TransferMove], source: BlockState | None, target: BlockState
 ) -> tuple[int, int]:
-    """Sends what the plan takes from this rank, fills what it brings; returns (bytes sent, bytes received) of state.
+    """Sends what the plan takes from this rank, fills what it brings; returns (bytes sent, bytes received)
+    of state.
 
-    Ranks are those of the new generation. StateError before anything is sent when the plan takes a block this rank
-    does not hold or brings one the map does not give it, and after it when a block arrives with another CRC-32C.
+    Ranks are those of the new generation. StateError before anything is sent when the plan takes a block
+    this rank does not hold or brings one the map does not give it, and after it when a block arrives with
+    another CRC-32C.
     """
-    outgoing = [(move.target_rank, block) for move in moves if move.source_rank == legs.rank for block in _blocks(move)]
-    incoming = [(move.source_rank, block) for move in moves if move.target_rank == legs.rank for block in _blocks(move)]
+    outgoing = [
+        (move.target_rank, block)
+        for move in moves
+        if move.source_rank == legs.rank
+        for block in _blocks(move)
+    ]
+    incoming = [
+        (move.source_rank, block)
+        for move in moves
+        if move.target_rank == legs.rank
+        for block in _blocks(move)
+    ]
     _check(outgoing, incoming, source, target)
     device = target.flat.device
     sends: list[tuple[int, Tensor]] = []
@@ -52,7 +67,7 @@ def move_blocks(
         if found != int(expected):
             raise StateError(
                 "TransferCorrupt",
-                f"block {block} arrived from rank {peer} with crc32c {found:08x}, it was sent with {int(expected):08x}",
+                f"block {block} arrived from rank {peer} with crc32c {found:08x}, sent with {int(expected):08x}",
             )
         target.publish(block)
     return _state_bytes(sends), _state_bytes(receives)
@@ -67,7 +82,7 @@ def check_moves(held: Held, kept: Held | None, moves: Sequence[TransferMove]) ->
     if missing or twice:
         raise StateError(
             "TransferIncomplete",
-            f"rank {held.rank}: the transfer plan leaves out blocks {missing[:8]} and brings blocks {twice[:8]} twice",
+            f"rank {held.rank}: the transfer plan leaves out blocks {missing[:8]}, brings {twice[:8]} twice",
         )
 
 
@@ -83,10 +98,14 @@ def _check(
 ) -> None:
     absent = sorted({block for _, block in outgoing if source is None or block not in source.master})
     if absent:
-        raise StateError("TransferImpossible", f"the transfer plan takes blocks {absent[:8]}, which are not held here")
+        raise StateError(
+            "TransferImpossible", f"the transfer plan takes blocks {absent[:8]}, which are not held here"
+        )
     foreign = sorted({block for _, block in incoming if block not in target.master})
     if foreign:
-        raise StateError("TransferForeign", f"the transfer plan brings blocks {foreign[:8]}, which the map gives to others")
+        raise StateError(
+            "TransferForeign", f"the transfer plan brings blocks {foreign[:8]}, which the map gives to others"
+        )
 
 
 def _state_bytes(legs: Sequence[tuple[int, Tensor]]) -> int:

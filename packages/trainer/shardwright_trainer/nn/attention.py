@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NAME = "shardwright"
-"""Attention implementation to load a model with. It is not registered as a mask function: transformers then builds
-no mask and passes None."""
+"""Attention implementation to load a model with. It is not registered as a mask function: transformers then
+builds no mask and passes None."""
 
 MATH_NAME = "shardwright_math"
 """The same by a dense product per document: exact soft-capping and sliding windows, quadratic memory."""
@@ -45,8 +45,8 @@ def attend(
 ) -> tuple[Tensor, None]:
     """query [1, h, t, d], key and value [1, kv, t, d] → ([1, t, h, d], None).
 
-    documents: lengths of the packed documents, in order, summing to t. ValueError for what this path cannot compute
-    exactly: soft-capping, attention sinks, a document longer than the model's sliding window.
+    documents: lengths of the packed documents, in order, summing to t. ValueError for what this path cannot
+    compute exactly: soft-capping, attention sinks, a document longer than the model's sliding window.
     """
     lengths = _documents(query, attention_mask, documents)
     _refuse_sinks(module)
@@ -54,7 +54,7 @@ def attend(
         raise ValueError("this model caps its attention scores (softcap): the plan must say attention: math")
     if sliding_window is not None and max(lengths) > sliding_window:
         raise ValueError(
-            f"a document of {max(lengths)} tokens is longer than the model's sliding window of {sliding_window}: "
+            f"a document of {max(lengths)} tokens is longer than the sliding window of {sliding_window}: "
             "the plan must say attention: math"
         )
     _seed_dropout(module, dropout)
@@ -62,7 +62,9 @@ def attend(
         return _attend_varlen(query, key, value, lengths, scaling), None
     grouped = query.shape[1] != key.shape[1]
     parts = [
-        F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
+        F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped
+        )
         for q, k, v in _per_document(query, key, value, lengths)
     ]
     return _joined(parts), None
@@ -103,13 +105,15 @@ def attend_math(
     return _joined(parts), None
 
 
-def _documents(query: Tensor, attention_mask: Tensor | None, documents: Sequence[int] | None) -> Sequence[int]:
+def _documents(
+    query: Tensor, attention_mask: Tensor | None, documents: Sequence[int] | None
+) -> Sequence[int]:
     if attention_mask is not None:
         raise ValueError("an attention mask was passed; rows are packed or padded on the right and need none")
     lengths = [query.shape[2]] if documents is None else documents
     if query.shape[0] != 1 or sum(lengths) != query.shape[2] or min(lengths) <= 0:
         raise ValueError(
-            f"documents {list(lengths)} do not fill one row of {query.shape[2]} tokens (rows: {query.shape[0]})"
+            f"documents {list(lengths)} do not fill {query.shape[0]} rows of {query.shape[2]} tokens, expected one"
         )
     return lengths
 
@@ -128,11 +132,13 @@ def _seed_dropout(module: nn.Module, dropout: float) -> None:
         torch.manual_seed(context.key(f"attention {getattr(module, 'layer_idx', None)}"))
 
 
-def _per_document(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int]) -> zip[tuple[Tensor, ...]]:
+def _per_document(
+    query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int]
+) -> zip[tuple[Tensor, ...]]:
     if len(lengths) == 1:
         return zip((query,), (key,), (value,), strict=True)
     sizes = list(lengths)
-    return zip(query.split(sizes, dim=2), key.split(sizes, dim=2), value.split(sizes, dim=2), strict=True)
+    return zip(*(torch.split(tensor, sizes, dim=2) for tensor in (query, key, value)), strict=True)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -158,7 +164,9 @@ def _varlen() -> Any | None:
     return varlen_attn
 
 
-def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scaling: float | None) -> Tensor:
+def _attend_varlen(
+    query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scaling: float | None
+) -> Tensor:
     varlen_attn = _varlen()
     assert varlen_attn is not None
     known = inspect.signature(varlen_attn).parameters

@@ -19,9 +19,11 @@ def cross_entropy_sum(
 ) -> Tensor:
     """Σ −log p(target) over n rows, as an fp64 scalar.
 
-    hidden_nh holds only the rows with a loss. The head may be frozen, tied to the embedding, or an adapted module.
-    softcap: logits become softcap·tanh(logits / softcap). Gradients are formed in the forward pass, chunk by chunk, in
-    fp32 from logits of the compute dtype; the loss of a chunk is rounded to fp32, chunks are added in fp64.
+    hidden_nh holds only the rows with a loss. The head may be frozen, tied to the embedding, or an adapted
+    module.
+    softcap: logits become softcap·tanh(logits / softcap). Gradients are formed in the forward pass, chunk
+    by chunk, in fp32 from logits of the compute dtype; the loss of a chunk is rounded to fp32, chunks are
+    added in fp64.
     """
     if hidden_nh.shape[0] == 0:
         return hidden_nh.sum(dtype=torch.float64) * 0.0
@@ -32,7 +34,8 @@ def cross_entropy_sum(
 
 
 def _chunk_loss(logits_cv: Tensor, targets_c: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
-    """(loss sum in fp64, its fp32 gradient with respect to the logits); the memory of the logits is used up."""
+    """(loss sum in fp64, its fp32 gradient with respect to the logits); the memory of the logits is used
+    up."""
     slope_cv: Tensor | None = None
     if softcap is not None:
         squashed_cv = torch.tanh_(logits_cv.div_(softcap))
@@ -52,8 +55,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """The usual head: one weight [v, h], no bias."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden_nh: Tensor, weight_vh: Tensor, targets_n: Tensor, chunk_rows: int, softcap: float | None
+    def forward(  # noqa: PLR0917 - autograd.Function passes by position
+        ctx: Any,
+        hidden_nh: Tensor,
+        weight_vh: Tensor,
+        targets_n: Tensor,
+        chunk_rows: int,
+        softcap: float | None,
     ) -> Tensor:
         wants_hidden, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
         total = torch.zeros((), dtype=torch.float64, device=hidden_nh.device)
@@ -99,7 +107,8 @@ def _add_product(sum_vh: Tensor, d_logits_cv: Tensor, hidden_ch: Tensor) -> None
 def _any_head(
     hidden_nh: Tensor, head: nn.Module, targets_n: Tensor, chunk_rows: int, softcap: float | None
 ) -> Tensor:
-    """A head with a bias or an adapter: backward computes each chunk again instead of knowing the head's insides."""
+    """A head with a bias or an adapter: backward computes each chunk again instead of knowing the head's
+    insides."""
 
     def chunk(hidden_ch: Tensor, targets_c: Tensor) -> Tensor:
         logits_cv: Tensor = head(hidden_ch).float()
@@ -111,6 +120,8 @@ def _any_head(
     for begin in range(0, hidden_nh.shape[0], chunk_rows):
         rows = slice(begin, begin + chunk_rows)
         # Dropout inside an adapter is keyed, so computing again needs no saved generator state.
-        part = checkpoint(chunk, hidden_nh[rows], targets_n[rows], use_reentrant=False, preserve_rng_state=False)
+        part = checkpoint(
+            chunk, hidden_nh[rows], targets_n[rows], use_reentrant=False, preserve_rng_state=False
+        )
         total = total + part
     return total

@@ -1,4 +1,5 @@
-"""LoRA through peft, with an initialisation that depends on (seed, name) alone and targets that are checked first."""
+"""LoRA through peft, with an initialisation that depends on (seed, name) alone and targets that are checked
+first."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ ADAPTER = "default"
 def add_lora(model: nn.Module, tuning: Mapping[str, Any], seed: int) -> list[str]:
     """Freezes the model and adds adapters to it, in place. Returns the adapted modules' leaf names, sorted.
 
-    tuning: the `tuning` object of a JobSpec. A is uniform in ±1/√in, B is zero, so that the adapted model starts as
-    exactly the base. UserError names every unknown target and the nearest known one.
+    tuning: the `tuning` object of a JobSpec. A is uniform in ±1/√in, B is zero, so that the adapted model
+    starts as exactly the base. UserError names every unknown target and the nearest known one.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -46,7 +47,8 @@ def add_lora(model: nn.Module, tuning: Mapping[str, Any], seed: int) -> list[str
 
 
 def initialise_adapters(model: nn.Module, seed: int) -> None:
-    """Sets every adapter weight to its value at step 0, in place; a pure function of (seed, name of the weight)."""
+    """Sets every adapter weight to its value at step 0, in place; a pure function of (seed, name of the
+    weight)."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
@@ -64,7 +66,9 @@ def adapter_fqn(name: str) -> str:
     return name.replace(f".lora_A.{ADAPTER}.", ".lora_A.").replace(f".lora_B.{ADAPTER}.", ".lora_B.")
 
 
-def lora_record(tuning: Mapping[str, Any], target_modules: Sequence[str], *, fan_in_fan_out: bool) -> dict[str, Any]:
+def lora_record(
+    tuning: Mapping[str, Any], target_modules: Sequence[str], *, fan_in_fan_out: bool
+) -> dict[str, Any]:
     """What a checkpoint says about the adapter; `scale` is the truth, r and alpha serve export."""
     r, alpha, rslora = int(tuning["r"]), float(tuning["alpha"]), bool(tuning["rslora"])
     return {
@@ -115,5 +119,9 @@ def _check_targets(targets: Sequence[str], linear: Sequence[str]) -> None:
 
 
 def _adapted(model: nn.Module, linear: Sequence[str]) -> set[str]:
-    leaves = {name.split(".lora_A.")[0].rpartition(".")[2] for name, _ in model.named_modules() if ".lora_A." in name}
+    leaves = {
+        name.split(".lora_A.")[0].rpartition(".")[2]
+        for name, _ in model.named_modules()
+        if ".lora_A." in name
+    }
     return leaves & set(linear)

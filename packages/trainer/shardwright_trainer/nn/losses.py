@@ -45,7 +45,8 @@ class MicroBatch:
 
 
 def micro_batch(rows: Sequence[Row], row_tokens: int, device: torch.device) -> MicroBatch:
-    """Lays rows out. row_tokens > 0: each row is filled up to that length, so that shapes do not depend on the data.
+    """Lays rows out. row_tokens > 0: each row is filled up to that length, so that shapes do not depend on
+    the data.
 
     A learned token that opens a document has no predecessor and no loss. ValueError when a row is longer than
     row_tokens.

@@ -1,4 +1,5 @@
-"""Loads a Hugging Face causal model from a local folder and lays its trainable parameters into one flat buffer."""
+"""Loads a Hugging Face causal model from a local folder and lays its trainable parameters into one flat
+buffer."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from shardwright_trainer.nn import attention
 from shardwright_trainer.nn.cross_entropy import cross_entropy_sum
-from shardwright_trainer.nn.lora import add_lora, adapter_fqn, has_conv1d, initialise_adapters, lora_record
+from shardwright_trainer.nn.lora import adapter_fqn, add_lora, has_conv1d, initialise_adapters, lora_record
 from shardwright_trainer.nn.losses import MicroBatch
 from shardwright_trainer.nn.rng import DropoutContext, key_dropouts
 from shardwright_trainer.nn.weights import check_model_directory
@@ -25,8 +26,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ATTENTION_NAMES = {"sdpa": attention.NAME, "varlen": attention.NAME, "math": attention.MATH_NAME}
 
 ARCHITECTURES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gpt2"})
-"""model_type of the families whose head is one matrix over the last hidden state, soft-capped at most, and whose
-attention goes through our function; each is compared with the stock implementation in the tests."""
+"""model_type of the families whose head is one matrix over the last hidden state, soft-capped at most, and
+whose attention goes through our function; each is compared with the stock implementation in the tests."""
 
 Report = Callable[[str, float], None]
 
@@ -52,7 +53,8 @@ class TrainedModel:
     dropout: DropoutContext = field(default_factory=DropoutContext)
 
     def loss_sum(self, batch: MicroBatch, cross_entropy_rows: int) -> Tensor:
-        """Σ of the cross-entropies of a micro-batch, fp64 scalar; backward adds into the parameters' gradients."""
+        """Σ of the cross-entropies of a micro-batch, fp64 scalar; backward adds into the parameters'
+        gradients."""
         hidden_th = self.hidden(batch)
         picked_nh = hidden_th.index_select(0, batch.predecessors_n)
         return cross_entropy_sum(
@@ -87,7 +89,9 @@ def load_model(config: RankConfig, report: Report) -> TrainedModel:
 
     recipe, spec = config.recipe, config.spec
     if recipe.compute_dtype not in DTYPES:
-        raise UserError("PrecisionUnsupported", f"compute dtype {recipe.compute_dtype!r}; expected fp32 or bf16")
+        raise UserError(
+            "PrecisionUnsupported", f"compute dtype {recipe.compute_dtype!r}; expected fp32 or bf16"
+        )
     settings = check_model_directory(config.model_directory, ARCHITECTURES)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -130,12 +134,14 @@ def _from_directory(directory: str, recipe: Recipe) -> Any:
         )
     except (OSError, RuntimeError, ValueError) as error:
         first_line = str(error).strip().partition("\n")[0]
-        raise UserError("ModelUnreadable", f"the model folder {directory} cannot be loaded: {first_line}") from error
+        raise UserError(
+            "ModelUnreadable", f"the model folder {directory} cannot be loaded: {first_line}"
+        ) from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise UserError(
             "ModelTensorMissing",
-            f"the model folder {directory} lacks {len(missing)} tensors of its architecture: {', '.join(missing[:5])}",
+            f"the model folder {directory} lacks {len(missing)} tensors of its kind: {', '.join(missing[:5])}",
         )
     return model.to(recipe.device_type) if recipe.device_type != "cpu" else model
 
@@ -144,11 +150,14 @@ def _key_dropouts(model: nn.Module, context: DropoutContext) -> None:
     key_dropouts(model, context)
     for module in model.modules():
         if getattr(module, "layer_idx", None) is not None:
-            # Read by our attention function when the model drops attention weights; not a submodule, not a parameter.
+            # Read by our attention function when the model drops attention weights; not a submodule, not a
+            # parameter.
             object.__setattr__(module, "dropout_context", context)
 
 
-def _lay_out(model: Any, recipe: Recipe, lora: dict[str, Any] | None, directory: str, seed: int) -> TrainedModel:
+def _lay_out(
+    model: Any, recipe: Recipe, lora: dict[str, Any] | None, directory: str, seed: int
+) -> TrainedModel:
     named = list(_trainable(model))
     dtype = DTYPES[recipe.compute_dtype]
     layout = build_layout((fqn, tuple(parameter.shape), str(dtype)[6:]) for fqn, parameter in named)

@@ -1,7 +1,7 @@
 """Random numbers as pure functions of what they are for. No generator lives longer than one call.
 
-A generator per rank would give other numbers under another world size; a key made of (seed, step, lane, micro-batch,
-site) gives the same ones wherever, and in whatever order, a micro-batch is computed.
+A generator per rank would give other numbers under another world size; a key made of (seed, step, lane,
+micro-batch, site) gives the same ones wherever, and in whatever order, a micro-batch is computed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def key_of(*parts: int | str) -> int:
 def uniform(seed: int, fqn: str, elements: int, bound: float) -> npt.NDArray[np.float32]:
     """`elements` fp32 numbers uniform in [-bound, bound), a pure function of (seed, fqn).
 
-    Philox words in counter order, the top 24 bits of each: defined by the algorithm, not by a library's sampler.
+    Philox words in counter order, the top 24 bits of each: defined by the algorithm, not by a library's
+    sampler.
     """
     words = np.random.Philox(key=key_of(seed, "init", fqn)).random_raw(elements)
     unit = (words >> np.uint64(40)).astype(np.float64) * 2.0**-24
@@ -68,7 +69,9 @@ class CounterDropout(nn.Module):
 def key_dropouts(model: nn.Module, context: DropoutContext) -> int:
     """Replaces every active nn.Dropout of the model by a keyed one, in place; returns how many."""
     found = [
-        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p > 0.0
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and module.p > 0.0
     ]
     for name, module in found:
         parent, _, leaf = name.rpartition(".")

@@ -27,7 +27,7 @@ def check_model_directory(directory: str, architectures: Collection[str]) -> dic
     if model_type not in architectures:
         raise UserError(
             "ModelUnsupported",
-            f"{folder / 'config.json'}: model_type is {model_type!r}; supported: {', '.join(sorted(architectures))}",
+            f"{folder / 'config.json'}: model_type {model_type!r}; supported: {', '.join(sorted(architectures))}",
         )
     for path in weight_files(directory):
         check_safetensors(path)
@@ -45,7 +45,9 @@ def weight_files(directory: str) -> list[Path]:
         names = sorted(set(table.values()))
         outside = [name for name in names if "/" in name or "\\" in name or not name.endswith(".safetensors")]
         if outside:
-            raise UserError("ModelUnreadable", f"{index}: {outside[0]!r} is not a safetensors file of this folder")
+            raise UserError(
+                "ModelUnreadable", f"{index}: {outside[0]!r} is not a safetensors file of this folder"
+            )
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise UserError("ModelUnreadable", f"{index} names {missing[0]}, which is not in the folder")
@@ -60,7 +62,9 @@ def weight_files(directory: str) -> list[Path]:
             f"{folder / pickles[0]} is a pickle, which can run code when it is read, and is refused; "
             "convert the model to safetensors (save_pretrained writes it)",
         )
-    raise UserError("ModelMissing", f"{directory} has no model.safetensors and no model.safetensors.index.json")
+    raise UserError(
+        "ModelMissing", f"{directory} has no model.safetensors and no model.safetensors.index.json"
+    )
 
 
 def check_safetensors(path: Path) -> None:
@@ -80,7 +84,9 @@ def _read_json(path: Path, bytes_max: int) -> dict[str, Any]:
     if not path.is_file():
         raise UserError("ModelMissing", f"{path} does not exist")
     if path.stat().st_size > bytes_max:
-        raise UserError("ModelUnreadable", f"{path} has {path.stat().st_size} bytes, expected at most {bytes_max}")
+        raise UserError(
+            "ModelUnreadable", f"{path} has {path.stat().st_size} bytes, expected at most {bytes_max}"
+        )
     try:
         value = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -94,5 +100,5 @@ def _refuse_code(settings: dict[str, Any], folder: Path) -> None:
     if "auto_map" in settings:
         raise UserError(
             "ModelNeedsCode",
-            f"{folder / 'config.json'} has auto_map: the model wants code from its folder, which is never run",
+            f"{folder / 'config.json'} has auto_map: it wants code from the model folder, which is never run",
         )

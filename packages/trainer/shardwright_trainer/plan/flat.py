@@ -13,7 +13,8 @@ from shardwright_trainer.plan.config import BlockMap, FlatLayout, FlatTensor
 def build_layout(named_shapes: Iterable[tuple[str, tuple[int, ...], str]]) -> FlatLayout:
     """Lays the tensors (fqn, shape, dtype) one after another, without padding between them.
 
-    The order given is the order of the space. Raises ValueError when a name comes twice or nothing is trainable.
+    The order given is the order of the space. Raises ValueError when a name comes twice or nothing is
+    trainable.
     """
     rows = [(fqn, tuple(shape), dtype) for fqn, shape, dtype in named_shapes]
     names = [fqn for fqn, _, _ in rows]

@@ -1,7 +1,8 @@
 """The canonical binary tree over lanes: which partial sums a rank sends, and in which order they are added.
 
-Node (lo, size) stands for the lanes [lo, lo + size). The result of the tree depends on the leaves only, never on who
-held which lane: trees are perfect over [0, 2^k), and a node without a right child has the value of its left one.
+Node (lo, size) stands for the lanes [lo, lo + size). The result of the tree depends on the leaves only,
+never on who held which lane: trees are perfect over [0, 2^k), and a node without a right child has the
+value of its left one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Merge(Protocol[Value]):
 
 @dataclass(slots=True)
 class LaneStack(Generic[Value]):
-    """Sums of finished lanes, merged as soon as two are aligned siblings; holds at most 1 + log2(lanes) values."""
+    """Sums of finished lanes, merged as soon as two are aligned siblings; holds at most 1 + log2(lanes)
+    values."""
 
     merge: Merge[Value]
     nodes: list[tuple[int, int, Value]] = field(default_factory=list)
@@ -38,7 +40,8 @@ class LaneStack(Generic[Value]):
             self.nodes.append((lo, size + right_size, self.merge(left, right)))
 
     def finish(self) -> Value:
-        """The root. The nodes pushed cover [0, m) without gaps; what is absent on the right is passed through."""
+        """The root. The nodes pushed cover [0, m) without gaps; what is absent on the right is passed
+        through."""
         expected = 0
         for lo, size, _ in self.nodes:
             if lo != expected:
@@ -87,4 +90,6 @@ def check_lanes(plan: GenerationPlan, lanes: int) -> None:
             raise ValueError(f"lanes are refused: rank {rank} is outside the world of {plan.world_size}")
         expected = end
     if expected != lanes or len({rank for _, _, rank in ranges}) < len(ranges):
-        raise ValueError(f"lanes are refused: [0, {expected}) is covered by {len(ranges)} ranges, expected {lanes} lanes")
+        raise ValueError(
+            f"lanes are refused: [0, {expected}) is covered by {len(ranges)} ranges, expected {lanes} lanes"
+        )

@@ -1,4 +1,5 @@
-"""How a rank takes up the state of a generation: settle, take, verify. Nothing of the old state is lost before commit."""
+"""How a rank takes up the state of a generation: settle, take, verify. Nothing of the old state is lost
+before commit."""
 
 from __future__ import annotations
 
@@ -63,9 +64,10 @@ def check_plan(plan: GenerationPlan, layout: FlatLayout, config: RankConfig) -> 
 
 
 def take_live(
-    plan: GenerationPlan, source: LiveSource, gang: Gang, held: Held, flat: Tensor, old: BlockState | None
+    source: LiveSource, gang: Gang, held: Held, flat: Tensor, old: BlockState | None
 ) -> tuple[BlockState, int, int]:
-    """(state, bytes sent, bytes received): kept blocks are shared with the old state, the others come by the plan."""
+    """(state, bytes sent, bytes received): kept blocks are shared with the old state, the others come by
+    the plan."""
     check_moves(held, None if old is None else old.held, source.moves)
     state = BlockState.allocate(held, flat, kept=old)
     sent, received = move_blocks(gang, source.moves, old, state)
@@ -82,7 +84,8 @@ def take_checkpoint(
         raise StateError(getattr(error, "code", "CheckpointUnreadable"), str(error)) from error
     if restored.step != source.step:
         raise StateError(
-            "CheckpointStep", f"commit {source.commit} is of step {restored.step}, the generation starts at {source.step}"
+            "CheckpointStep",
+            f"commit {source.commit} is of step {restored.step}, the generation starts at {source.step}",
         )
     state = BlockState.allocate(held, flat)
     state.load(restored.blocks)
@@ -131,7 +134,9 @@ def verify(gang: Gang, held: Sequence[Held], state: BlockState) -> list[int]:
     return mine
 
 
-def evidence_of(membership: Membership, version: int, crcs: Sequence[int], sent: int, received: int) -> Evidence:
+def evidence_of(
+    membership: Membership, version: int, crcs: Sequence[int], sent: int, received: int
+) -> Evidence:
     """What this rank really has. optimizer_bytes is measured on the tensors it holds."""
     held = membership.mine
     by_block = dict(zip(held.blocks, crcs, strict=True))

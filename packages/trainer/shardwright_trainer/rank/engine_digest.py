@@ -12,7 +12,8 @@ from shardwright_trainer.plan.config import Recipe
 
 
 def recipe_sha256(recipe: Recipe, model_fingerprint: str) -> str:
-    """sha256 (hex) over the recipe, the torch version and the model. Gradient checkpointing changes no bits."""
+    """sha256 (hex) over the recipe, the torch version and the model. Gradient checkpointing changes no
+    bits."""
     facts = asdict(recipe)
     facts.pop("gradient_checkpointing")
     text = canonical_bytes({"recipe": facts, "torch": str(torch.__version__), "model": model_fingerprint})

@@ -1,4 +1,5 @@
-"""The ranks of one generation as one rank reaches them. Every failure of a collective is PeerLost, raised once."""
+"""The ranks of one generation as one rank reaches them. Every failure of a collective is PeerLost, raised
+once."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from shardwright_trainer.plan.config import GenerationPlan
 from shardwright_trainer.rank.errors import PeerLost
@@ -18,7 +20,8 @@ Leg = tuple[int, Tensor]
 
 
 class Gang:
-    """A process group of one generation. After any failure it is closed, which makes its peers' collectives fail too."""
+    """A process group of one generation. After any failure it is closed, which makes its peers' collectives
+    fail too."""
 
     def __init__(self, plan: GenerationPlan, device_type: str) -> None:
         """Connects through the outside store; PeerLost when not everybody comes before the timeout."""
@@ -31,10 +34,10 @@ class Gang:
             return
         timeout = timedelta(seconds=plan.collective_timeout_seconds)
         with self._watched("connect"):
-            store = dist.TCPStore(plan.store_host, plan.store_port, is_master=False, timeout=timeout)
+            store = TCPStore(plan.store_host, plan.store_port, is_master=False, timeout=timeout)
             dist.init_process_group(
                 "nccl" if device_type == "cuda" else "gloo",
-                store=dist.PrefixStore(plan.store_prefix, store),
+                store=PrefixStore(plan.store_prefix, store),
                 rank=plan.rank,
                 world_size=plan.world_size,
                 timeout=timeout,
@@ -62,7 +65,8 @@ class Gang:
         parts = [mine if rank == self.rank else mine.new_empty(size) for rank, size in enumerate(sizes)]
         others = [rank for rank in range(self.world_size) if rank != self.rank]
         self.exchange(
-            [(rank, mine) for rank in others if mine.numel()], [(rank, parts[rank]) for rank in others if sizes[rank]]
+            [(rank, mine) for rank in others if mine.numel()],
+            [(rank, parts[rank]) for rank in others if sizes[rank]],
         )
         return parts
 

@@ -1,4 +1,5 @@
-"""The last steps as every rank knows them, so that no lane's report is lost with the rank that computed it."""
+"""The last steps as every rank knows them, so that no lane's report is lost with the rank that computed
+it."""
 
 from __future__ import annotations
 

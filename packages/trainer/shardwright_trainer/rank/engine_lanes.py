@@ -1,4 +1,5 @@
-"""The gradient work of a rank: its lanes, one micro-batch after another, into accumulators laid out like the flat space."""
+"""The gradient work of a rank: its lanes, one micro-batch after another, into accumulators laid out like
+the flat space."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepRows:
-    """Which rows a step consumes: lanes[lane][micro-batch] → row numbers; lanes without rows are cut off at the end."""
+    """Which rows a step consumes: lanes[lane][micro-batch] → row numbers; lanes without rows are cut off at
+    the end."""
 
     lanes: tuple[tuple[tuple[int, ...], ...], ...]
     trained_tokens: int
@@ -42,8 +44,14 @@ class StepRows:
             batches = tuple(
                 tuple(
                     rows_of(
-                        recipe, int(train["seed"]), data.rows, step, int(train["batchSize"]), config.steps_per_epoch,
-                        lane, index,
+                        recipe,
+                        int(train["seed"]),
+                        data.rows,
+                        step,
+                        int(train["batchSize"]),
+                        config.steps_per_epoch,
+                        lane,
+                        index,
                     )
                 )
                 for index in range(recipe.micro_batches_per_lane)
@@ -67,7 +75,8 @@ class Accumulators:
         self._free: list[Tensor] = []
         self._mine: set[int] = set()
         self._views: dict[int, list[Tensor]] = {}
-        # In 16 bit autograd needs gradients of its own dtype; they are added into fp32 after each micro-batch.
+        # In 16 bit autograd needs gradients of its own dtype; they are added into fp32 after each
+        # micro-batch.
         self._narrow = None if trained.flat.dtype == torch.float32 else torch.zeros_like(trained.flat)
         if self._narrow is not None:
             self._attach(self._narrow)
@@ -98,7 +107,10 @@ class Accumulators:
     def _attach(self, buffer: Tensor) -> None:
         views = self._views.get(buffer.data_ptr())
         if views is None:
-            views = [buffer[tensor.begin : tensor.end].view(tensor.shape) for tensor in self._trained.layout.tensors]
+            views = [
+                buffer[tensor.begin : tensor.end].view(tensor.shape)
+                for tensor in self._trained.layout.tensors
+            ]
             self._views[buffer.data_ptr()] = views
         for parameter, view in zip(self._trained.parameters, views, strict=True):
             parameter.grad = view
@@ -132,11 +144,13 @@ class LaneWork:
         recipe, total = self._config.recipe, 0.0
         for index, batch_rows in enumerate(batches):
             started = perf_counter()
-            batch = micro_batch([self._row(row) for row in batch_rows], recipe.row_tokens, self._trained.flat.device)
+            batch = micro_batch(
+                [self._row(row) for row in batch_rows], recipe.row_tokens, self._trained.flat.device
+            )
             self.data_seconds += perf_counter() - started
             self._trained.dropout.at(step, lane, index)
             loss = self._trained.loss_sum(batch, recipe.cross_entropy_rows)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             self.accumulators.settle(buffer)
             total += float(loss.detach())
         return total

@@ -13,7 +13,8 @@ from shardwright_trainer.rank.engine_history import StepFacts
 from shardwright_trainer.rank.errors import StateError
 
 HEADER = 6
-"""Numbers in front of the lane losses in a handshake: version, digest, reduced step, known step, norm, losses."""
+"""Numbers in front of the lane losses in a handshake: version, digest, reduced step, known step, norm,
+losses."""
 NONE = -1.0
 
 
@@ -26,7 +27,8 @@ class Pending:
     gradient_p: Tensor
     """Sum of the held blocks × 1/trained tokens; kept until the next step starts."""
     facts: StepFacts | None = None
-    """Known once every rank had reduced its blocks: the step has passed its commit point as far as this rank knows."""
+    """Known once every rank had reduced its blocks: the step has passed its commit point as far as this
+    rank knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +42,11 @@ class Peer:
     """(step, norm, lane losses) of the step it has the norm of."""
 
 
-def handshake(gang: Gang, version: int, pending: Pending | None, lanes: int, digest: int, device: torch.device) -> list[Peer]:
-    """Everybody's position, by rank. StateError when ranks do not run the same job (layout and recipe digest)."""
+def handshake(
+    gang: Gang, version: int, pending: Pending | None, *, lanes: int, digest: int, device: torch.device
+) -> list[Peer]:
+    """Everybody's position, by rank. StateError when ranks do not run the same job (layout and recipe
+    digest)."""
     mine = torch.full((HEADER + lanes,), NONE, dtype=torch.float64)
     mine[0], mine[1] = version, digest
     if pending is not None:
@@ -53,7 +58,9 @@ def handshake(gang: Gang, version: int, pending: Pending | None, lanes: int, dig
     gathered = [part.tolist() for part in gang.gather(mine.to(device), [len(mine)] * gang.world_size)]
     strangers = [rank for rank, part in enumerate(gathered) if part[1] != digest]
     if strangers:
-        raise StateError("RecipeMismatch", f"ranks {strangers} run another layout or recipe than rank {gang.rank}")
+        raise StateError(
+            "RecipeMismatch", f"ranks {strangers} run another layout or recipe than rank {gang.rank}"
+        )
     return [_peer(part) for part in gathered]
 
 

@@ -13,10 +13,12 @@ from shardwright_trainer.files.swc_errors import SaveError
 from shardwright_trainer.plan.config import GenerationPlan, RankConfig, Staged
 from shardwright_trainer.rank.errors import StateError
 
-MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - a memory file system is the point
+MEMORY_FOLDER = "/dev/shm"
 
 
-def stage_owned(state: BlockState, plan: GenerationPlan, step: int, trigger: str, config: RankConfig) -> Staged | None:
+def stage_owned(
+    state: BlockState, plan: GenerationPlan, step: int, trigger: str, config: RankConfig
+) -> Staged | None:
     """One file with master, exp_avg and exp_avg_sq of the owned blocks; None when nothing is owned.
 
     Written to memory, or to the work folder when memory is full. The agent owns and deletes the file.

@@ -1,14 +1,13 @@
 """One rank of the exact block-sharded step: lanes, canonical tree, norm, commit point, update, gather.
 
-The state of a rank is always at a step boundary when a method returns or raises: `version` steps are applied to every
-held block, and at most one more is pending (reduced, its norm known, not applied).
+The state of a rank is always at a step boundary when a method returns or raises: `version` steps are
+applied to every held block, and at most one more is pending (reduced, its norm known, not applied).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from time import perf_counter
 
 import torch
 
@@ -72,10 +71,12 @@ class Engine:
         pending = self._pending is not None and self._pending.facts is not None
         return Holding(generation=plan.generation, rank=plan.rank, version=self._version, pending=pending)
 
-    # -- membership -------------------------------------------------------------------------------------------------
+    # -- membership
+    # -------------------------------------------------------------------------------------------------
 
     def connect(self, plan: GenerationPlan) -> None:
-        """Leaves the old process group and joins the new one. PeerLost when it does not come about in time."""
+        """Leaves the old process group and joins the new one. PeerLost when it does not come about in
+        time."""
         adoption.check_plan(plan, self.layout, self._config)
         self._disconnect()
         self._gang = Gang(plan, self._config.recipe.device_type)
@@ -88,14 +89,16 @@ class Engine:
         gang = self._connected()
         lanes = self._config.recipe.lanes
         digest = digest32(self.layout.fingerprint, self.recipe_sha256)
-        peers = handshake(gang, self._version, self._pending, lanes, digest, self._trained.flat.device)
+        peers = handshake(
+            gang, self._version, self._pending, lanes=lanes, digest=digest, device=self._trained.flat.device
+        )
         held = tuple(Held.of(plan.block_map, rank) for rank in range(plan.world_size))
         mine, flat, sent, received = held[plan.rank], self._trained.flat, 0, 0
         match plan.source:
             case LiveSource() as source:
                 self._settle(source.target_version, peers)
                 old = self._committed.state if self._committed is not None else None
-                state, sent, received = adoption.take_live(plan, source, gang, mine, flat, old)
+                state, sent, received = adoption.take_live(source, gang, mine, flat, old)
                 self._version = source.target_version
             case FreshSource():
                 self._forget()
@@ -117,7 +120,8 @@ class Engine:
         self._committed, self._candidate = self._candidate, None
 
     def discard(self, plan: GenerationPlan) -> None:
-        """Forgets a generation that was not committed; the committed one's state stays, without a process group."""
+        """Forgets a generation that was not committed; the committed one's state stays, without a process
+        group."""
         if self._committed is not None and self._committed.plan.generation == plan.generation:
             return
         self._candidate = None
@@ -141,12 +145,13 @@ class Engine:
         if self._version != target_version:
             raise StateError(
                 "VersionUnreachable",
-                f"this rank is at version {self._version} and cannot reach {target_version} from what it holds",
+                f"this rank is at version {self._version} and cannot reach {target_version}",
             )
         self._release_pending()
 
     def _forget(self) -> None:
-        """State of another source replaces what is held: from here on this rank holds nothing until it commits."""
+        """State of another source replaces what is held: from here on this rank holds nothing until it
+        commits."""
         self._committed = None
         self._candidate = None
         self._version = 0
@@ -162,16 +167,20 @@ class Engine:
             self._gang.close()
             self._gang = None
 
-    # -- the step ---------------------------------------------------------------------------------------------------
+    # -- the step
+    # ---------------------------------------------------------------------------------------------------
 
     def take_step(self, step: int) -> StepOutcome:
         """Runs the step of 0-based index `step`.
 
-        PeerLost when a collective fails (see `holding`); NonFiniteLoss, on every rank, when a loss is not finite.
+        PeerLost when a collective fails (see `holding`); NonFiniteLoss, on every rank, when a loss is not
+        finite.
         """
         membership = self._committed
         if membership is None or membership.gang is not self._gang or self._version != step:
-            raise StateError("StepRefused", f"step index {step} cannot run on a rank at version {self._version}")
+            raise StateError(
+                "StepRefused", f"step index {step} cannot run on a rank at version {self._version}"
+            )
         sections, gang = Sections(self._report), membership.gang
         sent_before = gang.sent_bytes
         self._release_pending()
@@ -200,7 +209,9 @@ class Engine:
         sections.leave("idle")
         return StepOutcome(
             step=step + 1,
-            lanes=tuple(self._work.outcome(rows, lane, facts.lane_losses[lane]) for lane in range(begin, end)),
+            lanes=tuple(
+                self._work.outcome(rows, lane, facts.lane_losses[lane]) for lane in range(begin, end)
+            ),
             loss=facts.loss,
             grad_norm=facts.grad_norm,
             learning_rate=facts.learning_rate,
@@ -212,8 +223,8 @@ class Engine:
     def outcomes_since(self, step: int) -> list[StepOutcome]:
         """The latest steps with index >= `step`, with the lanes of ALL ranks.
 
-        To be reported after a regroup: a lane's report may have died with its rank, or its step was finished by
-        `adopt`. Reporting a lane twice is harmless, the numbers are equal.
+        To be reported after a regroup: a lane's report may have died with its rank, or its step was
+        finished by `adopt`. Reporting a lane twice is harmless, the numbers are equal.
         """
         outcomes: list[StepOutcome] = []
         for facts in self._history.since(step):
@@ -252,10 +263,13 @@ class Engine:
         return Pending(step, gradient_p)
 
     def _agree(self, membership: Membership, rows: StepRows, losses: list[float]) -> StepFacts:
-        """Everybody's square sums and lane losses in one exchange: the same norm and the same verdict on all ranks."""
+        """Everybody's square sums and lane losses in one exchange: the same norm and the same verdict on
+        all ranks."""
         assert self._pending is not None
         plan, held = membership.plan, membership.held
-        owned = [self._pending.gradient_p[slice(*membership.mine.packed[block])] for block in membership.mine.owned]
+        owned = [
+            self._pending.gradient_p[slice(*membership.mine.packed[block])] for block in membership.mine.owned
+        ]
         payload = torch.cat([block_square_sums(owned), torch.tensor(losses, dtype=torch.float64)])
         spans = [rows.cut(*lanes_of(plan, rank)) for rank in range(plan.world_size)]
         sizes = [len(one.owned) + end - begin for one, (begin, end) in zip(held, spans, strict=True)]
@@ -274,7 +288,10 @@ class Engine:
             if not math.isfinite(loss):
                 raise NonFiniteLoss(step, lane, self._work.outcome(rows, lane, loss).example_ids)
         if not math.isfinite(norm):
-            raise UserError("GradientNonFinite", f"The gradient of step {step + 1} is not finite; lower the learning rate.")
+            raise UserError(
+                "GradientNonFinite",
+                f"The gradient of step {step + 1} is not finite; lower the learning rate.",
+            )
         total = 0.0
         for loss in lane_losses:
             total += loss
@@ -288,11 +305,14 @@ class Engine:
         )
 
     def _update(self, state: BlockState) -> None:
-        """Applies the pending step to every held block; no collective, so nothing can interrupt it halfway."""
+        """Applies the pending step to every held block; no collective, so nothing can interrupt it
+        halfway."""
         assert self._pending is not None and self._pending.facts is not None
         facts, train = self._pending.facts, self._config.spec["train"]
         adamw = AdamW.of(train, facts.learning_rate, updates=self._version + 1)
-        state.update(adamw, self._pending.gradient_p, clip_factor(facts.grad_norm, float(train["maxGradNorm"])))
+        state.update(
+            adamw, self._pending.gradient_p, clip_factor(facts.grad_norm, float(train["maxGradNorm"]))
+        )
         self._version += 1
         self._history.add(facts)
         self._release_pending()
