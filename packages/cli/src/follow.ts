@@ -26,26 +26,47 @@ export async function* resuming<T>(
     readonly signal: AbortSignal;
   },
 ): AsyncGenerator<T, void, void> {
-  let wait = RETRY_MS_FIRST;
-  let isLost = false;
+  const link = lossTeller(control.say);
   while (!control.signal.aborted) {
     try {
       for await (const item of open()) {
-        if (isLost) control.say("connected again");
-        isLost = false;
-        wait = RETRY_MS_FIRST;
+        link.works();
         yield item;
       }
       if (control.isOver()) return;
     } catch (error) {
-      if (failureOf(error).exit !== EXIT.unreachable) throw error;
-      if (!isLost)
-        control.say(`connection lost (${failureOf(error).what}); the job goes on, trying again`);
-      isLost = true;
+      link.lost(error);
     }
-    await sleep(wait, undefined, { signal: control.signal }).catch(() => undefined);
-    wait = Math.min(RETRY_MS_MAX, wait * 2);
+    await sleep(link.waitMs(), undefined, { signal: control.signal }).catch(() => undefined);
   }
+}
+
+/** Says once that the connection is lost, and once that it is back; how long to wait grows meanwhile. */
+function lossTeller(say: (line: string) => void): {
+  works(): void;
+  lost(error: unknown): void;
+  waitMs(): number;
+} {
+  let wait = RETRY_MS_FIRST;
+  let isLost = false;
+  return {
+    works: () => {
+      if (isLost) say("connected again");
+      isLost = false;
+      wait = RETRY_MS_FIRST;
+    },
+    lost: (error) => {
+      const failure = failureOf(error);
+      if (failure.exit !== EXIT.unreachable) throw error;
+      if (!isLost) say(`connection lost (${failure.what}); the job goes on, trying again`);
+      isLost = true;
+    },
+    waitMs: () => {
+      const now = wait;
+      wait = Math.min(RETRY_MS_MAX, wait * 2);
+      return now;
+    },
+  };
 }
 
 /**

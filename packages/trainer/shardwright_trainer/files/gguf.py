@@ -262,10 +262,16 @@ def byte_level_bpe(tokens: list[str], types: list[int], merges: list[str], pre: 
     else:
         tokenizer.pre_tokenizer = byte_level
     tokenizer.decoder = decoders.ByteLevel()
-    special = [AddedToken(text, special=True, normalized=False)
-               for text, kind in zip(tokens, types, strict=True) if kind == CONTROL_TOKEN]
+    special = [
+        AddedToken(text, special=True, normalized=False)
+        for text, kind in zip(tokens, types, strict=True)
+        if kind == CONTROL_TOKEN
+    ]
     tokenizer.add_special_tokens(special)
-    plain = [AddedToken(text, special=False, normalized=False)
-             for text, kind in zip(tokens, types, strict=True) if kind == USER_DEFINED_TOKEN]
+    plain = [
+        AddedToken(text, special=False, normalized=False)
+        for text, kind in zip(tokens, types, strict=True)
+        if kind == USER_DEFINED_TOKEN
+    ]
     tokenizer.add_tokens(plain)
     return tokenizer
