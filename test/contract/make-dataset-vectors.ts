@@ -174,6 +174,7 @@ const GOOD: readonly Case[] = [
     text: "q,a\n1+1,2\n",
   },
   { name: "a text file is one document", file: "a.txt", text: "First line.\nSecond line.\n" },
+  { name: "a text file without a last line feed", file: "a.txt", text: "First.\nSecond." },
   { name: "a Markdown file is one document", file: "a.md", text: "# Title\r\n\r\nText.\r\n" },
   {
     name: "byte order mark and CRLF",
@@ -386,10 +387,9 @@ const BAD: readonly Case[] = [
   { name: "text after a closing quote", file: "a.csv", text: 'input,output\n"1"x,2\n' },
 ];
 
-/** The file's lines, as a reader sees them: without line feeds, the last one only if it is not empty. */
+/** The file's lines with their line feeds. */
 function linesOf(text: string): string[] {
-  const lines = text.split("\n");
-  return lines.at(-1) === "" ? lines.slice(0, -1) : lines;
+  return text.split(/(?<=\n)/);
 }
 
 function vectorOf(one: Case): object {

@@ -49,7 +49,10 @@ export function makeRowSource(container: DataContainer, sink: RowSink): RowSourc
         sink.error("invalid_encoding", DATA_TEXTS.encoding(number, column), number);
       } else if (line.length > LINE_CHARACTERS_MAX) {
         sink.error("line_too_long", DATA_TEXTS.tooLong(number, LINE_CHARACTERS_MAX), number);
-      } else source.line(line, number);
+      } else {
+        // Only a document keeps its line feeds: whether the last one is there is part of it.
+        source.line(container === "text" && text.endsWith("\n") ? `${line}\n` : line, number);
+      }
     },
     end: () => source.end(),
   };
@@ -197,15 +200,19 @@ function makeTextSource(sink: RowSink): RowSource {
   let length = 0;
   return {
     line(text, number) {
+      // A line that came without its end has one all the same when another follows.
+      const before = lines.at(-1);
+      if (before !== undefined && !before.endsWith("\n")) lines[lines.length - 1] = `${before}\n`;
+      const wasFull = length > DOCUMENT_CHARACTERS_MAX;
       length += text.length + 1;
       if (length <= DOCUMENT_CHARACTERS_MAX) lines.push(text);
-      else if (length - text.length - 1 <= DOCUMENT_CHARACTERS_MAX) {
+      else if (!wasFull) {
         const problem = DATA_TEXTS.tooLong(number, DOCUMENT_CHARACTERS_MAX);
         sink.error("line_too_long", problem, number);
       }
     },
     end() {
-      const text = lines.join("\n");
+      const text = lines.join("");
       if (text.trim() !== "") sink.row(1, { text });
     },
   };
