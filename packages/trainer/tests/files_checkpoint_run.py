@@ -100,7 +100,8 @@ def commit(
         )
     record = {
         "swc": 1, "status": "committed", "requires": [], "run": RUN, "job": "test", "step": step,
-        "generation": 1, "try": 0, "save_id": SAVE_ID, "parents": [], "created": "2026-11-23T12:30:01Z", "trigger": "periodic",
+        "generation": 1, "try": 0, "save_id": SAVE_ID, "parents": [],
+        "created": "2026-11-23T12:30:01Z", "trigger": "periodic",
         "schema": {"path": schema_path, "sha256": sha256_name(schema), "tensors": len(layout.tensors)},
         "writers": writers, "optimizer": {"class": "adamw", "step": step, "groups": []}, **facts,
     }  # fmt: skip

@@ -107,7 +107,7 @@ export function planExport(
   if (isObject(template)) write["shardwright_template.json"] = template;
   if (request.format === "peft" && lora !== null) {
     write["adapter_config.json"] = adapterConfig(lora, schema, { config, record });
-  } else {
+  } else if (request.dtype !== "stored") {
     write["config.json"] = castConfig(config, request.dtype);
   }
   return {
@@ -297,9 +297,15 @@ function adapterConfig(
   };
 }
 
+/** An adapter folder has no config.json: loaders would take it for a whole model. */
+function copiesOf({ format, dtype }: ExportRequest): readonly string[] {
+  if (format === "peft") return TOKENIZER_FILES;
+  const config = dtype === "stored" ? ["config.json"] : [];
+  return [...TOKENIZER_FILES, "generation_config.json", ...config];
+}
+
 /** The base's configuration, saying the dtype that the weights are cast to. */
 function castConfig(config: JsonObject, dtype: ExportDtype): JsonObject {
-  if (dtype === "stored") return config;
   const name = dtype === "bf16" ? "bfloat16" : "float32";
   const field = config["torch_dtype"] === undefined ? "dtype" : "torch_dtype";
   return { ...config, [field]: name };

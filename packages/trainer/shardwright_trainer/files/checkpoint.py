@@ -16,6 +16,7 @@ from typing import Any
 
 from shardwright_trainer.files.canonical_json import sha256_name
 from shardwright_trainer.files.crc import as_bytes, crc32c, is_crc_block
+from shardwright_trainer.files.local_path import local_path
 from shardwright_trainer.files.packs import PackWriter, plan_packs
 from shardwright_trainer.files.safetensors_header import DTYPE_BYTES
 from shardwright_trainer.files.schema import Schema, parse_schema
@@ -109,7 +110,7 @@ def write_packs(
         raise ValueError(
             f"crc_block_bytes is {crc_block_bytes}, expected a power of two from 4096 to 16777216"
         )
-    folder = directory.removeprefix("file://")
+    folder = local_path(directory)
     index = StagedIndex.from_json(index_json)
     schema_bytes = schema_json.encode("utf-8")
     schema = parse_schema(schema_bytes)

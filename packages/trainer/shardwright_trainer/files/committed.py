@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from shardwright_trainer.files.canonical_json import parse_object, self_digest, sha256_name
 from shardwright_trainer.files.crc import as_bytes, crc32c, is_crc_block
+from shardwright_trainer.files.local_path import local_path
 from shardwright_trainer.files.read_plan import Extent, Read
 from shardwright_trainer.files.safetensors_header import (
     DTYPE_BYTES,
@@ -68,7 +69,7 @@ class Committed:
 
 def open_committed(run_directory: str, commit: str) -> Committed:
     """Opens `commits/<commit>.json` of a run (a path or file:// address); CheckpointError if damaged."""
-    run = run_directory.removeprefix("file://")
+    run = local_path(run_directory)
     if not COMMIT_KEY.match(commit):
         raise CheckpointError(
             "SWC_BAD_RECORD", f'"{commit}" is not a commit key <step:020d>-<generation:010d>-<try:03d>'
