@@ -1,0 +1,168 @@
+/** planJob: how a job fits, or why it does not. Pure; a few hundred candidates at most. */
+import { NO_CALIBRATION, ratiosFor } from "./calibrate.ts";
+import { explainPlan } from "./explain.ts";
+import type { ParallelPlan, Recipe, RejectedAlternative } from "./parallel-plan.ts";
+import {
+  type Candidate,
+  type Choice,
+  CROSS_ENTROPY_ROWS,
+  copiesWanted,
+  STAGES_EXECUTED,
+  type Weighing,
+  weigh,
+} from "./plan-candidates.ts";
+import { refuse, rejectedBeside } from "./plan-rejected.ts";
+import type { PlanOutcome, PlanRequest } from "./plan-request.ts";
+import { type PlanSetting, settle } from "./plan-setting.ts";
+import { ranksAllowed, shapesFor, type World, worldsFor } from "./plan-shape.ts";
+import { planWarnings } from "./plan-warnings.ts";
+import { autoSaveSteps, stepsIn } from "./save-interval.ts";
+import { totalSteps } from "./schedule.ts";
+import { STATE_BYTES_PER_ELEMENT } from "./states.ts";
+
+/** One fused pass per block; the only update whose bits are promised. Part of the recipe. */
+export const OPTIMIZER_IMPLEMENTATION = "foreach-v1";
+/** Candidates this close in time count as equally fast: then less recomputation wins. */
+const EQUAL_TIME_RATIO = 1.03;
+
+/** The parallel plan of a job on these devices, or the reason why there is none and what would fit. */
+export function planJob(request: PlanRequest): PlanOutcome {
+  // 1. What the request fixes.
+  const settled = settle(request);
+  if (!settled.ok) return { fits: false, reason: settled.reason, rejected: [] };
+  const { setting } = settled;
+  const reading = worldsFor(request, setting.device.isCpu);
+  if (!reading.ok) return { fits: false, reason: reading.reason, rejected: [] };
+  const tooMany = lanesProblem(request);
+  if (tooMany !== null) return { fits: false, reason: tooMany, rejected: [] };
+  // 2. Every candidate with its memory and time.
+  const weighing: Weighing = { request, setting, ratios: ratiosOf(request) };
+  const candidates = reading.worlds.map((world) => candidatesOf(weighing, world));
+  // 3. The fastest that fits, in the first world that has one.
+  const fitting = candidates.find((some) => some.some(isRunnable));
+  const chosen = fitting === undefined ? undefined : fastest(fitting.filter(isRunnable));
+  if (chosen === undefined) return refuse(weighing, candidates.flat());
+  // 4. Say it, with what was not taken and why.
+  const rejected = rejectedBeside(weighing, chosen, candidates.flat());
+  const plan = planOf(weighing, chosen, rejected);
+  return { fits: true, plan, rejected, explanation: plan.explanation };
+}
+
+function ratiosOf({ card, devices, calibration }: PlanRequest): Weighing["ratios"] {
+  const key = { architecture: card.architecture, deviceType: devices.kind };
+  return ratiosFor(calibration ?? NO_CALIBRATION, key);
+}
+
+function lanesProblem({ spec }: PlanRequest): { code: string; sentence: string } | null {
+  const { lanes, batchSize } = spec.train;
+  if (lanes === null || lanes <= batchSize) return null;
+  const sentence = `train.lanes ${lanes} is more than the ${batchSize} rows of a batch; some lanes would never have work`;
+  return { code: "LanesExceedBatch", sentence };
+}
+
+function isRunnable(candidate: Candidate): boolean {
+  return candidate.fits && STAGES_EXECUTED.includes(candidate.stage);
+}
+
+/** Stage × copies × micro-batch × recomputation for one world. */
+function candidatesOf(weighing: Weighing, world: World): Candidate[] {
+  const { request, setting } = weighing;
+  const { gradientCheckpointing } = request.spec.train;
+  const levels =
+    gradientCheckpointing === "auto" ? (["none", "full"] as const) : [gradientCheckpointing];
+  const wanted = copiesWanted(setting.adapter !== null, world.ranks);
+  const copies = setting.adapter === null && wanted > 1 ? [wanted, 1] : [wanted];
+  const first = ranksAllowed(request, world) === 1 ? 0 : 1;
+  const stages = world.ranks === 1 ? ([first] as const) : ([first, 2, 3] as const);
+  return shapesFor(request, setting, world).flatMap((shape) =>
+    levels.flatMap((checkpointing) =>
+      copies.flatMap((count) =>
+        stages.map((stage) => {
+          const choice: Choice = { world, shape, stage, copies: count, checkpointing };
+          return weigh(weighing, choice);
+        }),
+      ),
+    ),
+  );
+}
+
+/**
+ * Least time of computing; within three percent less recomputation, then the larger micro-batch, then more copies.
+ * What a second copy costs in traffic and updates does not count against it: it buys recovery without a lost step.
+ */
+function fastest(candidates: readonly Candidate[]): Candidate | undefined {
+  const best = Math.min(...candidates.map(({ seconds }) => seconds.compute));
+  return candidates
+    .filter(({ seconds }) => seconds.compute <= best * EQUAL_TIME_RATIO)
+    .sort(
+      (a, b) =>
+        Number(a.checkpointing === "full") - Number(b.checkpointing === "full") ||
+        b.shape.microBatchRows - a.shape.microBatchRows ||
+        b.copies - a.copies ||
+        a.seconds.total - b.seconds.total,
+    )[0];
+}
+
+function planOf(
+  weighing: Weighing,
+  chosen: Candidate,
+  rejected: readonly RejectedAlternative[],
+): ParallelPlan {
+  const { request, setting } = weighing;
+  const { train } = request.spec;
+  const rows = request.data?.rows ?? null;
+  const steps = rows === null ? (train.maxSteps ?? 0) : totalSteps(train, rows);
+  const stepSecondsPredicted = chosen.seconds.total;
+  const plan: Omit<ParallelPlan, "explanation" | "warnings"> = {
+    zeroStage: chosen.stage,
+    ranks: chosen.world.ranks,
+    members: chosen.world.members,
+    ranksPerMember: chosen.world.ranksPerMember,
+    blockElements: setting.blockElements,
+    trainableElements: setting.trainableElements,
+    copies: chosen.copies,
+    recipe: recipeOf(request, setting, chosen),
+    memory: chosen.memory.bytes,
+    peakBytesPredicted: chosen.memory.peakBytes,
+    deviceBytes: request.devices.bytesPerRank,
+    stepSecondsPredicted,
+    totalStepsPredicted: steps,
+    hoursPredicted: (steps * stepSecondsPredicted) / 3600,
+    rejected,
+    saveEverySteps: saveSteps(weighing, chosen),
+    fits: true,
+  };
+  const warnings = [...setting.warnings, ...planWarnings(request, chosen)];
+  return { ...plan, warnings, explanation: explainPlan(plan, weighing, chosen) };
+}
+
+function recipeOf(request: PlanRequest, setting: PlanSetting, chosen: Candidate): Recipe {
+  const gradientCheckpointing = chosen.checkpointing;
+  if (request.recipe !== null) return { ...request.recipe, gradientCheckpointing };
+  return {
+    computeDtype: setting.computeDtype,
+    wireDtype: setting.wireDtype,
+    ...chosen.shape,
+    rowTokens: setting.rowTokensFilled,
+    crossEntropyRows: CROSS_ENTROPY_ROWS,
+    attention: setting.attention,
+    threadsPerRank: request.spec.resources.threadsPerRank,
+    optimizerImplementation: OPTIMIZER_IMPLEMENTATION,
+    gradientCheckpointing,
+    deviceType: request.devices.kind,
+  };
+}
+
+function saveSteps({ request, setting }: Weighing, chosen: Candidate): number {
+  const { every } = request.spec.checkpoint;
+  const seconds = chosen.seconds.total;
+  if (every === "auto") {
+    return autoSaveSteps({
+      stateBytes: STATE_BYTES_PER_ELEMENT * setting.trainableElements,
+      ranks: chosen.world.ranks,
+      stepSeconds: seconds,
+      isSmall: setting.adapter !== null,
+    });
+  }
+  return "steps" in every ? every.steps : stepsIn(every.seconds, seconds);
+}
