@@ -182,6 +182,30 @@ describe("verbs without a server", () => {
     expect(bad.err).toContain("spec.train.epochs");
   });
 
+  it("data check names the line of every problem, and ends with 2 for errors only", async () => {
+    const good = Array.from({ length: 10 }, (_, i) =>
+      JSON.stringify({ prompt: `q${i}`, completion: `a${i}` }),
+    );
+    writeFileSync(join(NOBODY, "good.jsonl"), good.join("\n"));
+    writeFileSync(
+      join(NOBODY, "bad.jsonl"),
+      [...good, '{"prompt": "cut', '{"prompt": 3}'].join("\n"),
+    );
+    writeFileSync(join(NOBODY, "packed.jsonl"), Buffer.from([0x1f, 0x8b, 8, 0]));
+    const ok = await shardctl("data check good.jsonl");
+    expect(ok.exit).toBe(EXIT.done);
+    expect(ok.out).toMatch(/good\.jsonl: 10 examples .* 0 errors, .* fit to train on\n$/);
+    const bad = await shardctl("data check bad.jsonl");
+    expect(bad.exit).toBe(EXIT.usage);
+    expect(bad.out).toMatch(/^error: line 11: /);
+    expect(bad.out).toContain("line 12:");
+    expect(JSON.parse((await shardctl("data check bad.jsonl -o json")).out)).toMatchObject({
+      ok: false,
+    });
+    expect((await shardctl("data check packed.jsonl")).err).toContain("is gzip");
+    expect((await shardctl("data check missing.jsonl")).exit).toBe(EXIT.usage);
+  });
+
   it("__complete offers verbs, kinds and flags, and stays silent when it cannot", async () => {
     expect((await shardctl("__complete -- pl")).out).toBe("plan\n");
     expect((await shardctl("__complete -- checkpoints v")).out).toBe("verify\n");

@@ -241,6 +241,27 @@ export const VERBS: readonly Verb[] = [
     load: async () => ({ run: (await import("./commands/checkpoints.ts")).verify }),
   },
   {
+    path: ["data", "check"],
+    summary: "check a training file: every problem with its line; exit 2 when it has errors",
+    args: ["<file>"],
+    flags: [
+      {
+        flags: "--format <format>",
+        help: "shape of the rows (default: found out)",
+        choices: ["auto", "chat", "completions", "alpaca", "sharegpt", "mlx", "text", "tabular"],
+      },
+      { flags: "--map <role=column...>", help: "what the columns of a table are" },
+      { flags: "--allow-small", help: "fewer than 10 examples are a warning" },
+      { flags: "-o, --output <format>", help: "text, json or yaml" },
+    ],
+    examples: [
+      "shardctl data check train.jsonl",
+      "shardctl data check rows.csv --map input=Question output=Answer",
+    ],
+    exits: [],
+    load: () => import("./commands/data-check.ts"),
+  },
+  {
     path: ["quickstart"],
     summary: "tune a real model on real data on this machine and show what it learnt",
     args: [],
