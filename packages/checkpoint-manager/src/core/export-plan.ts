@@ -122,10 +122,7 @@ export function planExport(
       ...parts.value,
       scale: lora?.scale ?? 0,
       transposed: isTransposed(config, lora),
-      copy:
-        request.format === "peft"
-          ? TOKENIZER_FILES
-          : [...TOKENIZER_FILES, "generation_config.json"],
+      copy: copiesOf(request),
       write,
       shard_bytes_max: SHARD_BYTES_MAX,
       source: { run: record.run, commit: places.commit, merkle: record.merkle },
