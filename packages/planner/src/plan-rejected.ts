@@ -76,7 +76,8 @@ function otherWorld(one: Candidate, chosen: Candidate): Reason {
     const sentence = `works too; a step takes ${ratio.toFixed(1)} times as long, and a death costs the steps since the last checkpoint`;
     return { code: "Slower", sentence };
   }
-  const sentence = `${counted(chosen.world.ranks, "rank")} are enough; a step would take ${Math.round(ratio * 100)} % of the time`;
+  const enough = chosen.world.ranks === 1 ? "1 rank is" : `${chosen.world.ranks} ranks are`;
+  const sentence = `${enough} enough; a step would take ${Math.round(ratio * 100)} % of the time`;
   return { code: "MoreDevices", sentence };
 }
 
@@ -92,12 +93,8 @@ export function refuse(weighing: Weighing, candidates: readonly Candidate[]): Pl
   const runnable = candidates.filter(({ stage }) => STAGES_EXECUTED.includes(stage));
   const least = runnable.reduce((a, b) => (b.memory.peakBytes < a.memory.peakBytes ? b : a));
   const remedies = [...remediesFor(weighing, candidates), roomFor(least)];
-  const sentence = [
-    `${request.spec.tuning.method} tuning ${needs(request, least)} at best (${largestParts(least)})`,
-    remedies.length > 0
-      ? `what would fit: ${remedies.join("; ")}`
-      : "nothing this release can run would fit",
-  ].join("; ");
+  const method = request.spec.tuning.method;
+  const sentence = `at its smallest, ${method} tuning ${needs(request, least)} (${largestParts(least)}); what would fit: ${remedies.join("; ")}`;
   const rejected = runnable
     .map((one) => ({ what: describe(one), code: "DoesNotFit", sentence: needs(request, one) }))
     .slice(0, REJECTED_MAX);
