@@ -3,14 +3,31 @@
  * reproduce them. Every table is a pure function of the constants in this file.
  */
 import {
+  adapterOf,
+  arrivalBytes,
   assignLanes,
+  type BlockMap,
+  blockElementsFor,
+  blocksCount,
   cover,
+  heldBlocks,
+  layerBytesPerToken,
   liveMax,
+  type MemoryQuestion,
+  type ModelCard,
+  mapBlocks,
+  memoryOf,
+  ownedBlocks,
   PERMUTATION_ID,
+  type PreviousMap,
   partialsMax,
   permute,
   philox4x32,
+  planTransfer,
+  REFERENCE_CARDS,
   rowsOf,
+  STATE_BYTES_PER_ELEMENT,
+  STATE_SCHEMES,
   type Words2,
   type Words4,
 } from "../../packages/planner/src/index.ts";
@@ -128,7 +145,176 @@ function scheduleVectors(): unknown {
   };
 }
 
+interface World {
+  readonly ranks: number;
+  readonly copies: number;
+  /** Ranks of one failure domain. */
+  readonly domainRanks: number;
+}
+
+function blockVectors(): unknown {
+  const map = (space: Space, world: World, previous?: PreviousMap): BlockMap =>
+    mapBlocks({
+      ...space,
+      copies: world.copies,
+      ranks: range(world.ranks).map((rank) => {
+        return { rank, weight: 1, failureDomain: `node-${Math.floor(rank / world.domainRanks)}` };
+      }),
+      ...(previous === undefined ? {} : { previous }),
+    });
+  const small = { elements: 18_688, blockElements: 256 };
+  const large = { elements: 8_030_261_248, blockElements: 1_048_576 };
+  const cases: readonly (readonly [string, Space, World, World, readonly (number | null)[]])[] = [
+    // name, space, world before, world after, new rank of each old rank
+    ["a rank joins", small, one(2), one(3), [0, 1]],
+    ["the middle rank dies", small, one(3), one(2), [0, null, 1]],
+    ["ranks change places", small, one(3), one(3), [2, 0, 1]],
+    ["every rank holds everything, one dies", small, all(3), all(2), [null, 0, 1]],
+    ["every rank holds everything, two join", small, all(2), all(4), [0, 1]],
+    ["two copies, one dies", small, two(4), two(3), [0, null, 1, 2]],
+    ["two copies on two nodes, a node leaves", small, two(4, 2), two(2, 2), [0, 1, null, null]],
+    ["8B, 8 to 9", large, one(8), one(9), [0, 1, 2, 3, 4, 5, 6, 7]],
+    ["8B, two copies, 8 to 7", large, two(8), two(7), [0, 1, 2, null, 3, 4, 5, 6]],
+  ];
+  return {
+    cases: cases.map(([name, space, before, after, newRanks]) => {
+      const rankOf = (old: number): number | null => newRanks[old] ?? null;
+      const previous = map(space, before);
+      const next = map(space, after, { map: previous, rankOf });
+      const outcome = planTransfer({
+        previous,
+        next,
+        rankOf,
+        stateBytesPerElement: STATE_BYTES_PER_ELEMENT,
+        sourceGeneration: 1,
+        targetGeneration: 2,
+      });
+      return {
+        name,
+        newRanks,
+        previous: { ...previous, ranks: before.ranks },
+        next: { ...next, ranks: after.ranks },
+        owned: range(after.ranks).map((rank) => ownedBlocks(next, rank)),
+        held: range(after.ranks).map((rank) => heldBlocks(next, rank)),
+        transfer: outcome.possible ? outcome.plan : null,
+        lost: outcome.possible ? [] : outcome.lost,
+      };
+    }),
+  };
+}
+
+type Space = { readonly elements: number; readonly blockElements: number };
+const one = (ranks: number): World => ({ ranks, copies: 1, domainRanks: 1 });
+const two = (ranks: number, domainRanks = 1): World => ({ ranks, copies: 2, domainRanks });
+const all = (ranks: number): World => ({ ranks, copies: ranks, domainRanks: 1 });
+
+function memoryVectors(): unknown {
+  const base: Omit<MemoryQuestion, "card" | "adapter" | "scheme"> = {
+    quantised: false,
+    valueBytes: 4,
+    wireBytes: 4,
+    stage: 1,
+    ranks: 2,
+    copies: 2,
+    blockElements: 65_536,
+    lanes: 16,
+    tokens: 512,
+    spanTokens: 256,
+    lossTokens: 300,
+    crossEntropyRows: 256,
+    checkpointing: "none",
+    concatenated: false,
+    attention: "sdpa",
+    autogradBytes: 0,
+    exchangeBytes: 1_000_000,
+    contextBytes: 786_432_000,
+    slackRatio: 0.05,
+  };
+  const { smollm2, qwen05, llama8, llama70, gemma2, gpt2 } = REFERENCE_CARDS;
+  const { fp32, bf16 } = STATE_SCHEMES;
+  const narrow = { valueBytes: 2, wireBytes: 2, autogradBytes: 2, scheme: bf16 } as const;
+  const cases: readonly (readonly [string, ModelCard, boolean, Partial<MemoryQuestion>])[] = [
+    // name, model, LoRA r 16 on all linears, what differs
+    ["smollm2 lora fp32", smollm2, true, {}],
+    [
+      "smollm2 lora, recomputed, concatenated",
+      smollm2,
+      true,
+      { checkpointing: "full", concatenated: true },
+    ],
+    ["smollm2 full", smollm2, false, { blockElements: 262_144, concatenated: true, ranks: 3 }],
+    ["smollm2 full, one rank", smollm2, false, { ranks: 1, copies: 1, stage: 0, exchangeBytes: 0 }],
+    ["qwen 0.5B lora bf16", qwen05, true, narrow],
+    [
+      "8B full bf16 on 8",
+      llama8,
+      false,
+      { ...narrow, ranks: 8, blockElements: 1_048_576, tokens: 8192 },
+    ],
+    ["8B full stage 2", llama8, false, { ...narrow, ranks: 8, stage: 2, blockElements: 1_048_576 }],
+    [
+      "70B full stage 3",
+      llama70,
+      false,
+      { ...narrow, ranks: 16, stage: 3, blockElements: 1_048_576 },
+    ],
+    [
+      "70B qlora",
+      llama70,
+      true,
+      { ...narrow, quantised: true, ranks: 1, copies: 1, checkpointing: "full" },
+    ],
+    ["gemma2 lora, math", gemma2, true, { attention: "math" }],
+    [
+      "gemma2 full bf16, math",
+      gemma2,
+      false,
+      { ...narrow, attention: "math", blockElements: 1_048_576 },
+    ],
+    ["gpt2 lora", gpt2, true, { lanes: 8 }],
+    ["gpt2 full bf16", gpt2, false, { ...narrow, ranks: 5, copies: 1, blockElements: 131_072 }],
+  ];
+  return {
+    cases: cases.map(([name, card, isAdapted, changes]) => {
+      const reading = adapterOf(card, 16, "all-linear");
+      if (!reading.ok) throw new Error(`${name}: no adapter`);
+      const adapter = {
+        r: 16,
+        linears: reading.linears,
+        trainableElements: reading.trainableElements,
+      };
+      const question = {
+        ...base,
+        scheme: fp32,
+        card,
+        adapter: isAdapted ? adapter : null,
+        ...changes,
+      };
+      return {
+        name,
+        question,
+        layerBytesPerToken: layerBytesPerToken(question),
+        ...memoryOf(question),
+      };
+    }),
+    blocks: [1, 255, 100_000, 4_884_480, 41_943_040, 134_515_008, 8_030_261_248].map((elements) => {
+      const blockElements = blockElementsFor(elements);
+      return { elements, blockElements, blocks: blocksCount(elements, blockElements) };
+    }),
+    arrivals: [1, 2, 3, 5, 8].map((ranks) => {
+      const share = { heldElements: 4_884_480, ranks, lanes: 16, wireBytes: 4 };
+      return { ...share, bytes: arrivalBytes(share) };
+    }),
+  };
+}
+
 /** Every vector file by its name without `.json`. */
 export function plannerVectors(): Readonly<Record<string, unknown>> {
-  return { order: orderVectors(), lanes: laneVectors(), schedule: scheduleVectors() };
+  return {
+    order: orderVectors(),
+    lanes: laneVectors(),
+    schedule: scheduleVectors(),
+    blocks: blockVectors(),
+    memory: memoryVectors(),
+  };
 }
