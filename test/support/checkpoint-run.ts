@@ -13,7 +13,7 @@ import {
 } from "../../packages/checkpoint-manager/src/saves.ts";
 import { withinRun } from "../../packages/checkpoint-manager/src/stored-file.ts";
 import { createLog } from "../../packages/service/src/log.ts";
-import { writeShard } from "./checkpoint-writer.ts";
+import { type WriteOrder, writeShard } from "./checkpoint-writer.ts";
 
 export const RUN = "01K9Z5T7Q3M8R2V4X6B0C1D2E3";
 export const SALT = 7;
@@ -92,6 +92,7 @@ export async function write(
     readonly blocks?: readonly number[];
     readonly salt?: number;
     readonly incarnation?: number;
+    readonly bytesOf?: WriteOrder["bytesOf"] & {};
   },
 ): ReturnType<typeof writeShard> {
   const { writer } = over;

@@ -34,6 +34,8 @@ export interface WriteOrder {
   readonly blocks: readonly number[];
   readonly crcBlock: number;
   readonly salt: number;
+  /** Bytes of elements [begin, end) of a kind; stateBytes with the salt when absent. */
+  readonly bytesOf?: (kind: string, begin: number, end: number) => Uint8Array;
 }
 
 /** Writes one writer's pack, CRC list and manifest; returns what it would report. */
@@ -96,10 +98,15 @@ function ranges(schema: Schema, blocks: readonly number[]): [number, number][] {
   return joined;
 }
 
-function packBytes({ schema, marker, blocks, crcBlock, salt }: WriteOrder): {
+function bytesOf(order: WriteOrder, kind: string, begin: number, end: number): Uint8Array {
+  return order.bytesOf?.(kind, begin, end) ?? stateBytes(kind, begin, end, order.salt);
+}
+
+function packBytes(order: WriteOrder): {
   bytes: Uint8Array;
   headerBytes: number;
 } {
+  const { schema, marker, blocks, crcBlock } = order;
   const entries: [string, number, Uint8Array][] = [];
   for (const kind of ADAMW_KINDS) {
     for (const [begin, end] of ranges(schema, blocks)) {
@@ -110,7 +117,7 @@ function packBytes({ schema, marker, blocks, crcBlock, salt }: WriteOrder): {
         entries.push([
           `${kind}/${tensor.fqn}@${from - tensor.start}`,
           to - from,
-          stateBytes(kind, from, to, salt),
+          bytesOf(order, kind, from, to),
         ]);
       }
     }
@@ -151,17 +158,16 @@ function crcBytes(bytes: Uint8Array, block: number): Uint8Array {
   return new Uint8Array(checks);
 }
 
-function blockDigests({
-  schema,
-  blocks,
-  salt,
-}: WriteOrder): { kind: string; section: number; first_block: number; sha256: string[] }[] {
+function blockDigests(
+  order: WriteOrder,
+): { kind: string; section: number; first_block: number; sha256: string[] }[] {
+  const { schema, blocks } = order;
   return ADAMW_KINDS.flatMap((kind) =>
     blocks.map((block) => ({
       kind,
       section: 0,
       first_block: block,
-      sha256: [sha256(stateBytes(kind, ...bounds(schema, block), salt)).slice("sha256:".length)],
+      sha256: [sha256(bytesOf(order, kind, ...bounds(schema, block))).slice("sha256:".length)],
     })),
   );
 }
