@@ -57,7 +57,10 @@ export interface Page {
  */
 export interface JobStore {
   /** A new job; `exists` when (tenant, name) is taken by a job that is not deleted. */
-  create(record: Omit<JobRecord, "revision" | "sequence">, events: readonly EventDraft[]): Promise<"created" | "exists">;
+  create(
+    record: Omit<JobRecord, "revision" | "sequence">,
+    events: readonly EventDraft[],
+  ): Promise<"created" | "exists">;
   load(uid: string): Promise<JobRecord | null>;
   find(tenant: string, name: string): Promise<JobRecord | null>;
   /** By (tenant, name), ascending. */
@@ -65,7 +68,9 @@ export interface JobStore {
   /** Every job that is not in a final phase, by creation. */
   unfinished(): Promise<readonly JobRecord[]>;
   /** State, projection, events and generation row together, or nothing when the revision is not the expected one. */
-  save(change: JobChange): Promise<{ readonly saved: true; readonly record: JobRecord } | { readonly saved: false }>;
+  save(
+    change: JobChange,
+  ): Promise<{ readonly saved: true; readonly record: JobRecord } | { readonly saved: false }>;
   /** Forgets the job and its rows; watchers see it as deleted. Absent is success. */
   remove(uid: string): Promise<void>;
   close(): Promise<void>;
@@ -91,7 +96,12 @@ export interface JobHistory {
   /** The example ids of every step up to `stepMax`, in (step, lane, position) order. */
   consumed(uid: string, stepMax: number): AsyncIterable<readonly number[]>;
   generations(uid: string): Promise<readonly GenerationRow[]>;
-  events(query: { readonly tenant: string; readonly jobName: string | null; readonly afterSequence: number; readonly limit: number }): Promise<readonly EventRow[]>;
+  events(query: {
+    readonly tenant: string;
+    readonly jobName: string | null;
+    readonly afterSequence: number;
+    readonly limit: number;
+  }): Promise<readonly EventRow[]>;
   /** A mutation that was asked for with this id before, within a day: its answer, else null. */
   answered(tenant: string, requestId: string): Promise<string | null>;
   rememberAnswer(tenant: string, requestId: string, answer: string): Promise<void>;
@@ -103,7 +113,14 @@ export interface Changes {
   /** Highest sequence so far. */
   readonly sequence: number;
   /** Uids of jobs removed since this process started, with the sequence of their removal. */
-  removedSince(sequence: number): readonly { readonly uid: string; readonly tenant: string; readonly name: string; readonly sequence: number }[];
+  removedSince(
+    sequence: number,
+  ): readonly {
+    readonly uid: string;
+    readonly tenant: string;
+    readonly name: string;
+    readonly sequence: number;
+  }[];
 }
 
 export interface MemberLaunch {
@@ -168,10 +185,19 @@ export interface Checkpoints {
   reportPrepared(
     key: SaveKeyState,
     prepared: PreparedWriter,
-  ): Promise<{ readonly status: "waiting" | "committed" | "aborted"; readonly commit: string; readonly reason: Reason }>;
+  ): Promise<{
+    readonly status: "waiting" | "committed" | "aborted";
+    readonly commit: string;
+    readonly reason: Reason;
+  }>;
   abort(key: SaveKeyState, reason: string, detail: string): Promise<"committed" | "aborted">;
-  head(run: string): Promise<{ readonly commit: string; readonly step: number; readonly path: string } | null>;
-  hash(run: string, commit: string): Promise<{ readonly weightsSha256: string; readonly stateSha256: string }>;
+  head(
+    run: string,
+  ): Promise<{ readonly commit: string; readonly step: number; readonly path: string } | null>;
+  hash(
+    run: string,
+    commit: string,
+  ): Promise<{ readonly weightsSha256: string; readonly stateSha256: string }>;
   /** Resolves to the location of the finished export. */
   export(request: {
     readonly run: string;

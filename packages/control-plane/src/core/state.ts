@@ -74,7 +74,12 @@ export interface Seat {
 export type Source =
   | { readonly kind: "fresh" }
   | { readonly kind: "live"; readonly targetVersion: number; readonly transfer: TransferPlan }
-  | { readonly kind: "checkpoint"; readonly commit: string; readonly directory: string; readonly step: number };
+  | {
+      readonly kind: "checkpoint";
+      readonly commit: string;
+      readonly directory: string;
+      readonly step: number;
+    };
 
 /** A generation as it is sent to its members. */
 export interface GenerationPlan {
@@ -153,15 +158,32 @@ export type Effect = { readonly id: string } & (
   | { readonly kind: "stopMember"; readonly member: string; readonly incarnation: number }
   | { readonly kind: "ensureStore"; readonly generation: number }
   | { readonly kind: "chooseHead"; readonly generation: number }
-  | { readonly kind: "beginSave"; readonly step: number; readonly generation: number; readonly trigger: string }
+  | {
+      readonly kind: "beginSave";
+      readonly step: number;
+      readonly generation: number;
+      readonly trigger: string;
+    }
   | {
       readonly kind: "reportPrepared";
       readonly key: SaveKeyState;
       readonly prepared: PreparedWriter;
     }
-  | { readonly kind: "abortSave"; readonly key: SaveKeyState; readonly reason: string; readonly detail: string }
+  | {
+      readonly kind: "abortSave";
+      readonly key: SaveKeyState;
+      readonly reason: string;
+      readonly detail: string;
+    }
   | { readonly kind: "hash"; readonly commit: string }
   | { readonly kind: "export"; readonly commit: string; readonly index: number }
+  | {
+      readonly kind: "restartRank";
+      readonly member: string;
+      readonly incarnation: number;
+      readonly localRank: number;
+      readonly reason: string;
+    }
   | { readonly kind: "release"; readonly why: string }
 );
 
@@ -206,21 +228,34 @@ export interface Live {
   /** Set while the source of the next generation is being asked for. */
   readonly seeking: { readonly generation: number; readonly head: HeadAnswer | null } | null;
   /** Where the rendezvous store is; asked for anew for each generation. */
-  readonly store: { readonly host: string; readonly port: number; readonly generation: number } | null;
+  readonly store: {
+    readonly host: string;
+    readonly port: number;
+    readonly generation: number;
+  } | null;
   /** Failed tries to make a generation since the last commit. */
   readonly formationTries: number;
   readonly retryAtMs: number;
   /** Steps whose every lane the journal holds, without a gap. */
   readonly step: number;
+  readonly progress: StepFacts | null;
   readonly save: SaveState | null;
   readonly decidedSaves: readonly DecidedSave[];
-  readonly lastCommit: { readonly step: number; readonly commit: string; readonly committedMs: number } | null;
+  readonly lastCommit: {
+    readonly step: number;
+    readonly commit: string;
+    readonly committedMs: number;
+  } | null;
   readonly spent: Spent;
   /** Step at which budgets were last refunded. */
   readonly refundedAt: number;
   readonly recoveries: Recoveries;
   /** When the running fault began and why; null while all is well. */
-  readonly fault: { readonly cause: string; readonly sinceMs: number; readonly step: number } | null;
+  readonly fault: {
+    readonly cause: string;
+    readonly sinceMs: number;
+    readonly step: number;
+  } | null;
 }
 
 export type JobState = JobBase &
@@ -231,7 +266,11 @@ export type JobState = JobBase &
         readonly phase: "finishing";
         readonly live: Live;
         readonly commit: string;
-        readonly hashes: { readonly weightsSha256: string; readonly stateSha256: string; readonly consumedSha256: string } | null;
+        readonly hashes: {
+          readonly weightsSha256: string;
+          readonly stateSha256: string;
+          readonly consumedSha256: string;
+        } | null;
         /** Location of each export, null until it is done. */
         readonly exports: readonly (string | null)[];
       }
@@ -265,35 +304,94 @@ export interface JobBase {
 
 export type HeadAnswer =
   | { readonly kind: "none" }
-  | { readonly kind: "commit"; readonly commit: string; readonly step: number; readonly directory: string };
+  | {
+      readonly kind: "commit";
+      readonly commit: string;
+      readonly step: number;
+      readonly directory: string;
+    };
 
 /** What happened. Messages of members carry (member, incarnation); those of another one are dropped. */
 export type JobEvent =
   | { readonly kind: "tick" }
   | { readonly kind: "waits"; readonly reason: Reason }
-  | { readonly kind: "placed"; readonly members: readonly { name: string; node: string }[]; readonly reason: Reason }
+  | {
+      readonly kind: "placed";
+      readonly members: readonly { name: string; node: string }[];
+      readonly reason: Reason;
+    }
   | { readonly kind: "cancel" }
   | { readonly kind: "settled"; readonly effectId: string; readonly outcome: Outcome }
   | MemberEvent;
 
 export type MemberEvent = { readonly member: string; readonly incarnation: number } & (
-  | { readonly kind: "hello"; readonly pid: number; readonly loaded: boolean; readonly runningGeneration: number }
+  | {
+      readonly kind: "hello";
+      readonly pid: number;
+      readonly loaded: boolean;
+      readonly runningGeneration: number;
+    }
   | { readonly kind: "loading"; readonly doing: string }
-  | { readonly kind: "loaded"; readonly facts: JobFacts; readonly ranks: readonly { localRank: number; pid: number; holding: Holding | null }[] }
-  | { readonly kind: "ready"; readonly generation: number; readonly evidence: readonly Evidence[]; readonly seconds: number }
+  | {
+      readonly kind: "loaded";
+      readonly facts: JobFacts;
+      readonly ranks: readonly { localRank: number; pid: number; holding: Holding | null }[];
+    }
+  | {
+      readonly kind: "ready";
+      readonly generation: number;
+      readonly evidence: readonly Evidence[];
+      readonly seconds: number;
+    }
   | { readonly kind: "generationFailed"; readonly generation: number; readonly reason: Reason }
-  | { readonly kind: "interrupted"; readonly generation: number; readonly ranks: readonly { localRank: number; pid: number; holding: Holding }[] }
-  | { readonly kind: "rankExit"; readonly localRank: number; readonly pid: number; readonly cause: string; readonly sentence: string; readonly respawning: boolean }
-  | { readonly kind: "stepped"; readonly generation: number; readonly step: number }
-  | { readonly kind: "staged"; readonly generation: number; readonly step: number; readonly trigger: "periodic" | "final" }
+  | {
+      readonly kind: "interrupted";
+      readonly generation: number;
+      readonly ranks: readonly { localRank: number; pid: number; holding: Holding }[];
+    }
+  | {
+      readonly kind: "rankExit";
+      readonly localRank: number;
+      readonly pid: number;
+      readonly cause: string;
+      readonly sentence: string;
+      readonly respawning: boolean;
+    }
+  | { readonly kind: "stepped"; readonly step: number; readonly facts: StepFacts }
+  | {
+      readonly kind: "staged";
+      readonly generation: number;
+      readonly step: number;
+      readonly trigger: "periodic" | "final";
+    }
   | { readonly kind: "wrote"; readonly key: SaveKeyState; readonly prepared: PreparedWriter }
-  | { readonly kind: "saveFailed"; readonly key: SaveKeyState; readonly writer: number; readonly reason: Reason }
+  | {
+      readonly kind: "saveFailed";
+      readonly key: SaveKeyState;
+      readonly writer: number;
+      readonly reason: Reason;
+    }
   | { readonly kind: "finished"; readonly generation: number; readonly step: number }
   | { readonly kind: "hung"; readonly localRank: number; readonly sentence: string }
   | { readonly kind: "leaving"; readonly why: string }
   | { readonly kind: "streamLost" }
   | { readonly kind: "gone"; readonly sentence: string }
 );
+
+/** The last step as its ranks reported it, for people. */
+export interface StepFacts {
+  readonly loss: number;
+  readonly gradNorm: number;
+  readonly learningRate: number;
+  /** Of the step. */
+  readonly seconds: number;
+  /** Learned, and all, tokens since the job began. */
+  readonly trainedTokens: number;
+  readonly processedTokens: number;
+  /** All tokens of this step. */
+  readonly stepTokens: number;
+  readonly atMs: number;
+}
 
 /** What a rank really has; checked against the map before a generation is committed. */
 export interface Evidence {
@@ -310,9 +408,23 @@ export type Outcome =
   | { readonly kind: "failed"; readonly reason: Reason }
   | { readonly kind: "store"; readonly host: string; readonly port: number }
   | { readonly kind: "head"; readonly head: HeadAnswer }
-  | { readonly kind: "begun"; readonly begun: NonNullable<SaveState["begun"]>; readonly decided: "committed" | "aborted" | null }
-  | { readonly kind: "save"; readonly status: "waiting" | "committed" | "aborted"; readonly commit: string; readonly reason: Reason }
-  | { readonly kind: "hashes"; readonly weightsSha256: string; readonly stateSha256: string; readonly consumedSha256: string }
+  | {
+      readonly kind: "begun";
+      readonly begun: NonNullable<SaveState["begun"]>;
+      readonly decided: "committed" | "aborted" | null;
+    }
+  | {
+      readonly kind: "save";
+      readonly status: "waiting" | "committed" | "aborted";
+      readonly commit: string;
+      readonly reason: Reason;
+    }
+  | {
+      readonly kind: "hashes";
+      readonly weightsSha256: string;
+      readonly stateSha256: string;
+      readonly consumedSha256: string;
+    }
   | { readonly kind: "exported"; readonly location: string };
 
 /** An event for people, with the step and generation it belongs to. */

@@ -1,0 +1,238 @@
+/** Making generations: when one is needed, who is waited for, prepare, commit, give up. */
+import type { Reason } from "@shardwright/job";
+import { formGeneration } from "./generation.ts";
+import { judgeSilence } from "./liveness.ts";
+import { loseMember } from "./members.ts";
+import { discardPrepared } from "./prepared.ts";
+import type { Candidate } from "./resume.ts";
+import type {
+  CommittedGeneration,
+  GenerationPlan,
+  Live,
+  MemberState,
+  PreparedGeneration,
+  RankSlot,
+} from "./state.ts";
+import { change, changeRanks, type Turn, tell, want } from "./turn.ts";
+
+/** Brings the job one step nearer to a running generation, if it is not in one. */
+export function advanceFormation(turn: Turn): void {
+  const { live } = turn;
+  if (turn.failed !== null || live.facts === null) return;
+  if (live.prepared !== null) {
+    commitWhenReady(turn, live.prepared);
+    return;
+  }
+  if (isAtEnd(live)) return;
+  if (live.committed?.mode === "running") {
+    pauseForJoiners(turn, live.committed);
+    return;
+  }
+  formWhenAble(turn);
+}
+
+/** Every rank has done the last step: what is left is its final save. */
+function isAtEnd(live: Live): boolean {
+  return (
+    live.lastCommit !== null && live.facts !== null && live.lastCommit.step >= live.facts.totalSteps
+  );
+}
+
+function pauseForJoiners(turn: Turn, committed: CommittedGeneration): void {
+  const { live } = turn;
+  const nearEnd = live.facts !== null && live.step >= live.facts.totalSteps - 1;
+  if (nearEnd || committed.finished.length > 0 || live.save !== null) return;
+  const seated = new Set(committed.seats.map(({ pid }) => pid));
+  const joiners = idleRanks(live).filter(({ pid }) => !seated.has(pid));
+  const room = live.plan.recipe.lanes - committed.seats.length;
+  if (joiners.length === 0 || room <= 0 || stillLoading(live)) return;
+  change(turn, { committed: { ...committed, mode: "pausing" } });
+  tell(turn, "Joining", `${joiners.length} ranks join at the next step boundary`);
+}
+
+/** While others load they may as well join together; nobody is made to stop twice. */
+function stillLoading(live: Live): boolean {
+  return live.members.some(
+    ({ state, silentSinceMs, ranks }) =>
+      state === "loading" &&
+      silentSinceMs === null &&
+      ranks.some((rank) => rank.state === "loading" && rank.pid > 0),
+  );
+}
+
+function formWhenAble(turn: Turn): void {
+  const { live, now } = turn;
+  if (now < live.retryAtMs || waitsForSomebody(turn)) return;
+  const { facts } = live;
+  const candidates = idleRanks(live);
+  if (facts === null || (live.committed === null && waitsForStragglers(turn))) return;
+  const number = live.lastGeneration + 1;
+  const formed = formGeneration({
+    uid: turn.base.uid,
+    method: turn.base.spec.tuning.method,
+    live,
+    facts,
+    candidates,
+    ranksMin: ranksMin(turn),
+    reason: formationReason(live, candidates.length),
+    head: live.seeking?.generation === number ? live.seeking.head : null,
+  });
+  switch (formed.kind) {
+    case "tooFew":
+      turn.reason = formed.reason;
+      return;
+    case "needsHead":
+      if (live.seeking?.generation === number) return;
+      change(turn, { seeking: { generation: number, head: null } });
+      tell(turn, "StateLost", `${formed.sentence}; going on from the last checkpoint`, "warning");
+      want(turn, { id: `head:${number}`, kind: "chooseHead", generation: number });
+      return;
+    case "formed":
+      prepare(turn, formed.plan);
+      return;
+    default:
+      formed satisfies never;
+  }
+}
+
+/** Prepared once there is a store for it. */
+function prepare(turn: Turn, plan: GenerationPlan): void {
+  const { live, now } = turn;
+  if (live.store?.generation !== plan.number) {
+    want(turn, { id: `store:${plan.number}`, kind: "ensureStore", generation: plan.number });
+    return;
+  }
+  const seated = new Set(plan.seats.map(({ pid }) => pid));
+  change(turn, {
+    prepared: { ...plan, sinceMs: now, ready: [] },
+    lastGeneration: plan.number,
+    seeking: null,
+  });
+  changeRanks(turn, (_, rank) => seated.has(rank.pid), { state: "busy" });
+  tell(
+    turn,
+    "GenerationPrepared",
+    `generation ${plan.number}: ${plan.seats.length} ranks, state ${sourceText(plan)}`,
+  );
+}
+
+/** Ranks that have to say where they stopped before anything can be planned from what they hold. */
+function waitsForSomebody(turn: Turn): boolean {
+  let waits = false;
+  for (const member of turn.live.members) {
+    const busy = member.ranks.filter((rank) => rank.state === "busy");
+    if (busy.length === 0 || member.state === "lost") continue;
+    const silence = judgeSilence(member, true, turn.now, turn.policy);
+    if (silence.verdict === "lost") {
+      want(turn, {
+        id: `stop:${member.name}:${member.incarnation}`,
+        kind: "stopMember",
+        member: member.name,
+        incarnation: member.incarnation,
+      });
+      loseMember(turn, member, "node", silence.sentence);
+      continue;
+    }
+    waits = true;
+  }
+  return waits && turn.failed === null;
+}
+
+function waitsForStragglers(turn: Turn): boolean {
+  const { live, now, policy } = turn;
+  const missing = live.members.filter(({ state }) => state === "launching" || state === "loading");
+  if (missing.length === 0) return false;
+  const oldest = Math.min(...live.members.map(({ launchedMs }) => launchedMs));
+  const names = missing.map(({ name }) => name).join(", ");
+  turn.reason = {
+    code: "MembersStarting",
+    sentence: `waiting for ${missing.length} of ${live.members.length} members to load: ${names}`,
+  };
+  return now - oldest < policy.stragglerWaitMs || idleRanks(live).length < ranksMin(turn);
+}
+
+export function ranksMin({ base, live }: Turn): number {
+  const members = base.spec.resources.members.min ?? live.plan.members;
+  return Math.max(1, Math.min(members, live.plan.members) * live.plan.ranksPerMember);
+}
+
+export function idleRanks(live: Live): Candidate[] {
+  return live.members.flatMap((member) =>
+    member.state === "lost" || member.silentSinceMs !== null
+      ? []
+      : member.ranks
+          .filter((rank) => rank.state === "idle")
+          .map((rank) => candidateOf(member, rank)),
+  );
+}
+
+function candidateOf(member: MemberState, rank: RankSlot): Candidate {
+  return {
+    member: member.name,
+    slot: member.slot,
+    incarnation: member.incarnation,
+    localRank: rank.localRank,
+    pid: rank.pid,
+    node: member.node,
+    holding: rank.holding,
+  };
+}
+
+function formationReason(live: Live, ranks: number): Reason {
+  if (live.committed === null) return { code: "Started", sentence: `${ranks} ranks start` };
+  if (live.fault !== null)
+    return {
+      code: "RankLost",
+      sentence: `${live.fault.cause} at step ${live.fault.step}; ${ranks} ranks go on`,
+    };
+  return { code: "MembershipChanged", sentence: `${ranks} ranks go on` };
+}
+
+function sourceText({ source, step }: GenerationPlan): string {
+  switch (source.kind) {
+    case "fresh":
+      return "from the beginning";
+    case "live":
+      return `from living ranks at step ${step}, ${source.transfer.totalBytes} bytes move`;
+    case "checkpoint":
+      return `from the checkpoint of step ${step}`;
+    default:
+      return source satisfies never;
+  }
+}
+
+function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
+  const members = new Set(prepared.seats.map(({ member }) => member));
+  if ([...members].some((name) => !prepared.ready.includes(name))) {
+    if (turn.now - prepared.sinceMs > turn.policy.formationTimeoutMs) {
+      const late = [...members].filter((name) => !prepared.ready.includes(name)).join(", ");
+      discardPrepared(turn, { code: "FormationTimeout", sentence: `not ready in time: ${late}` });
+    }
+    return;
+  }
+  const { live, now } = turn;
+  const redone = Math.max(0, live.step - prepared.step);
+  const { sinceMs, ready: _, ...plan } = prepared;
+  change(turn, {
+    prepared: null,
+    committed: { ...plan, committedMs: now, finished: [], mode: "running", brokenSinceMs: null },
+    discarded: [],
+    formationTries: 0,
+    recoveries: { ...live.recoveries, stepsRedone: live.recoveries.stepsRedone + redone },
+  });
+  turn.generation = {
+    generation: plan.number,
+    step: plan.step,
+    reason: plan.reason,
+    worldSize: plan.seats.length,
+    movedBytes: plan.source.kind === "live" ? plan.source.transfer.totalBytes : 0,
+    seconds: (now - (live.committed?.brokenSinceMs ?? sinceMs)) / 1000,
+    source: plan.source.kind,
+    committedMs: now,
+  };
+  turn.reason = {
+    code: "Running",
+    sentence: `generation ${plan.number} with ${plan.seats.length} ranks, from step ${plan.step}`,
+  };
+  tell(turn, "GenerationCommitted", turn.reason.sentence);
+}

@@ -1,0 +1,143 @@
+/** The next generation from who is there: seats, lanes, block map, source. Pure and the same for every caller. */
+import type { Reason } from "@shardwright/job";
+import {
+  assignLanes,
+  mapBlocks,
+  planTransfer,
+  STATE_BYTES_PER_ELEMENT,
+} from "@shardwright/planner";
+import { type Candidate, chooseSource } from "./resume.ts";
+import type { GenerationPlan, HeadAnswer, JobFacts, Live, Seat, Source } from "./state.ts";
+
+export interface FormRequest {
+  readonly uid: string;
+  readonly method: string;
+  readonly live: Live;
+  readonly facts: JobFacts;
+  readonly candidates: readonly Candidate[];
+  readonly ranksMin: number;
+  readonly reason: Reason;
+  /** What the checkpoint-manager said; null = not asked. */
+  readonly head: HeadAnswer | null;
+}
+
+export type Formed =
+  | { readonly kind: "formed"; readonly plan: GenerationPlan }
+  /** The living do not hold every block: ask for the newest checkpoint, then form again. */
+  | { readonly kind: "needsHead"; readonly sentence: string }
+  | { readonly kind: "tooFew"; readonly reason: Reason };
+
+/** Members by slot, ranks of a member by local rank: every caller numbers them the same. */
+export function formGeneration(request: FormRequest): Formed {
+  const { live, candidates, ranksMin } = request;
+  if (candidates.length < ranksMin) {
+    const sentence = `${candidates.length} of at least ${ranksMin} ranks are there`;
+    return { kind: "tooFew", reason: { code: "TooFewRanks", sentence } };
+  }
+  const lanes = live.plan.recipe.lanes;
+  const seated = [...candidates]
+    .sort((a, b) => a.slot - b.slot || a.localRank - b.localRank)
+    .slice(0, lanes);
+  const number = live.lastGeneration + 1;
+  const seats = seated.map(
+    (candidate, rank): Seat => ({
+      rank,
+      member: candidate.member,
+      slot: candidate.slot,
+      incarnation: candidate.incarnation,
+      localRank: candidate.localRank,
+      pid: candidate.pid,
+    }),
+  );
+  const rest = {
+    number,
+    seats,
+    lanes: assignLanes(
+      lanes,
+      seats.map(() => 1),
+    ),
+    reason: request.reason,
+    storePrefix: `${request.uid}/g${number}`,
+  };
+  const living = liveSource(request, seated, number);
+  if (living.kind === "live") {
+    return {
+      kind: "formed",
+      plan: {
+        ...rest,
+        blockMap: living.blockMap,
+        source: living.source,
+        step: living.source.targetVersion,
+      },
+    };
+  }
+  const blockMap = mapBlocks(mapRequest(request, seated));
+  if (live.committed === null && live.lastCommit === null) {
+    return { kind: "formed", plan: { ...rest, blockMap, source: { kind: "fresh" }, step: 0 } };
+  }
+  if (request.head === null) return { kind: "needsHead", sentence: living.sentence };
+  const source: Source =
+    request.head.kind === "none"
+      ? { kind: "fresh" }
+      : {
+          kind: "checkpoint",
+          commit: request.head.commit,
+          directory: request.head.directory,
+          step: request.head.step,
+        };
+  return {
+    kind: "formed",
+    plan: { ...rest, blockMap, source, step: source.kind === "fresh" ? 0 : source.step },
+  };
+}
+
+type Living =
+  | {
+      readonly kind: "live";
+      readonly blockMap: GenerationPlan["blockMap"];
+      readonly source: Extract<Source, { kind: "live" }>;
+    }
+  | { readonly kind: "elsewhere"; readonly sentence: string };
+
+function liveSource(request: FormRequest, seated: readonly Candidate[], number: number): Living {
+  const { committed } = request.live;
+  const choice = chooseSource(committed, seated);
+  if (committed === null || choice.kind === "elsewhere") {
+    return { kind: "elsewhere", sentence: choice.kind === "elsewhere" ? choice.sentence : "" };
+  }
+  const rankOf = (old: number): number | null => {
+    const holder = choice.holders.get(old);
+    return holder === undefined ? null : seated.indexOf(holder);
+  };
+  const blockMap = mapBlocks({
+    ...mapRequest(request, seated),
+    previous: { map: committed.blockMap, rankOf },
+  });
+  const transfer = planTransfer({
+    previous: committed.blockMap,
+    next: blockMap,
+    rankOf,
+    stateBytesPerElement: STATE_BYTES_PER_ELEMENT,
+    sourceGeneration: committed.number,
+    targetGeneration: number,
+  });
+  if (!transfer.possible) return { kind: "elsewhere", sentence: transfer.reason.sentence };
+  return {
+    kind: "live",
+    blockMap,
+    source: { kind: "live", targetVersion: choice.targetVersion, transfer: transfer.plan },
+  };
+}
+
+function mapRequest(
+  { live, facts, method }: FormRequest,
+  seated: readonly Candidate[],
+): Parameters<typeof mapBlocks>[0] {
+  return {
+    elements: facts.layout.elements,
+    blockElements: live.plan.blockElements,
+    ranks: seated.map((candidate, rank) => ({ rank, weight: 1, failureDomain: candidate.member })),
+    // An adapter's state is small: every rank holds all of it, and any single survivor is enough.
+    copies: method === "full" ? live.plan.copies : seated.length,
+  };
+}

@@ -1,0 +1,541 @@
+/** The life of a job: (state, event, now, policy) → state and effects. Pure; the shell does the rest. */
+import type { Reason } from "@shardwright/job";
+import { NOTHING_SPENT } from "./failure.ts";
+import { advanceFormation, ranksMin } from "./formation.ts";
+import { bookSeconds, type LedgerCategory } from "./ledger.ts";
+import { judgeSilence } from "./liveness.ts";
+import {
+  loseMember,
+  onGenerationFailed,
+  onHello,
+  onInterrupted,
+  onLoaded,
+  onLoading,
+  onRankExit,
+  onReady,
+} from "./members.ts";
+import {
+  checkSaveDeadline,
+  onBegun,
+  onSaveDecision,
+  onSaveFailed,
+  onStaged,
+  onWrote,
+} from "./saves.ts";
+import type {
+  Decision,
+  Effect,
+  JobBase,
+  JobEvent,
+  JobState,
+  Live,
+  MemberEvent,
+  MemberState,
+  Outcome,
+  Policy,
+} from "./state.ts";
+import { beginTurn, change, drop, memberOf, type Turn, tell, want } from "./turn.ts";
+
+type In<P extends JobState["phase"]> = Extract<JobState, { readonly phase: P }>;
+
+export function decide(state: JobState, event: JobEvent, now: number, policy: Policy): Decision {
+  if (isStale(state, event)) return stay(state);
+  switch (state.phase) {
+    case "queued":
+      return whileQueued(state, event, now);
+    case "active":
+      return whileActive(state, event, now, policy);
+    case "finishing":
+      return whileFinishing(state, event, now);
+    case "complete":
+    case "failed":
+    case "cancelled":
+      return whileEnded(state, event);
+    default:
+      return state satisfies never;
+  }
+}
+
+/** A message of an incarnation that was replaced, or of nobody: the one place where that fence stands. */
+function isStale(state: JobState, event: JobEvent): boolean {
+  if (!("member" in event)) return false;
+  const live = "live" in state ? state.live : null;
+  const member = live?.members.find(({ name }) => name === event.member);
+  return (
+    member === undefined || member.incarnation !== event.incarnation || member.state === "lost"
+  );
+}
+
+function stay(state: JobState): Decision {
+  return { state, told: [], generation: null };
+}
+
+function whileQueued(state: In<"queued">, event: JobEvent, now: number): Decision {
+  switch (event.kind) {
+    case "waits":
+      if (
+        event.reason.code === state.reason.code &&
+        event.reason.sentence === state.reason.sentence
+      )
+        return stay(state);
+      return {
+        state: { ...state, reason: event.reason },
+        told: [{ reason: event.reason, severity: "normal" }],
+        generation: null,
+      };
+    case "placed":
+      return place(state, event, now);
+    case "cancel":
+      return end(
+        state,
+        "cancelled",
+        { code: "Cancelled", sentence: "cancelled before it started" },
+        now,
+      );
+    default:
+      return stay(state);
+  }
+}
+
+function place(
+  state: In<"queued">,
+  event: Extract<JobEvent, { kind: "placed" }>,
+  now: number,
+): Decision {
+  const members = event.members.map(
+    ({ name, node }, slot): MemberState => ({
+      name,
+      slot,
+      node,
+      incarnation: 1,
+      state: "launching",
+      pid: 0,
+      silentSinceMs: null,
+      ranks: [],
+      launchedMs: now,
+      doing: "",
+    }),
+  );
+  const effects = members.map(
+    ({ name, slot, incarnation, node }): Effect => ({
+      id: `launch:${name}:${incarnation}`,
+      kind: "launchMember",
+      member: name,
+      slot,
+      incarnation,
+      node,
+    }),
+  );
+  const plan = state.submittedPlan;
+  const live: Live = {
+    plan,
+    members,
+    facts: null,
+    lastGeneration: 0,
+    committed: null,
+    prepared: null,
+    discarded: [],
+    seeking: null,
+    store: null,
+    formationTries: 0,
+    retryAtMs: 0,
+    step: 0,
+    progress: null,
+    save: null,
+    decidedSaves: [],
+    lastCommit: null,
+    spent: NOTHING_SPENT,
+    refundedAt: 0,
+    recoveries: { count: 0, stepsRedone: 0, lastCause: "", lastSeconds: 0 },
+    fault: null,
+  };
+  const ranks = members.length * plan.ranksPerMember;
+  return {
+    state: {
+      ...state,
+      phase: "active",
+      live,
+      effects,
+      reason: { code: "Starting", sentence: `${members.length} members are launched` },
+      ledger: bookSeconds(state.ledger, "starting", ranks, now),
+      sinceMs: now,
+    },
+    told: [{ reason: event.reason, severity: "normal" }],
+    generation: null,
+  };
+}
+
+function whileActive(state: In<"active">, event: JobEvent, now: number, policy: Policy): Decision {
+  if (event.kind === "cancel") {
+    return end(
+      state,
+      "cancelled",
+      { code: "Cancelled", sentence: `cancelled at step ${state.live.step}` },
+      now,
+    );
+  }
+  const turn = beginTurn(state, state.live, now, policy);
+  hear(turn, event);
+  if (turn.failed === null && turn.finalCommit === null) advanceFormation(turn);
+  return close(state, turn);
+}
+
+function hear(turn: Turn, event: JobEvent): void {
+  switch (event.kind) {
+    case "tick":
+      checkSilence(turn);
+      checkSaveDeadline(turn);
+      return;
+    case "settled":
+      onSettled(turn, event.effectId, event.outcome);
+      return;
+    case "waits":
+    case "placed":
+    case "cancel":
+      return;
+    default:
+      hearMember(turn, event);
+  }
+}
+
+function hearMember(turn: Turn, event: MemberEvent): void {
+  switch (event.kind) {
+    case "hello":
+      onHello(turn, event);
+      return;
+    case "loading":
+      onLoading(turn, event);
+      return;
+    case "loaded":
+      onLoaded(turn, event);
+      return;
+    case "ready":
+      onReady(turn, event);
+      return;
+    case "generationFailed":
+      onGenerationFailed(turn, event);
+      return;
+    case "interrupted":
+      onInterrupted(turn, event);
+      return;
+    case "rankExit":
+      onRankExit(turn, event);
+      return;
+    case "stepped":
+      onStepped(turn, event);
+      return;
+    case "staged":
+      onStaged(turn, event);
+      return;
+    case "wrote":
+      onWrote(turn, event);
+      return;
+    case "saveFailed":
+      onSaveFailed(turn, event);
+      return;
+    case "finished":
+      onFinished(turn, event);
+      return;
+    case "hung":
+      onHung(turn, event);
+      return;
+    case "leaving":
+      tell(turn, "MemberLeaving", `member ${event.member} leaves: ${event.why}`);
+      return;
+    case "streamLost":
+      onStreamLost(turn, event.member);
+      return;
+    case "gone": {
+      const member = memberOf(turn, event.member);
+      if (member !== undefined)
+        loseMember(turn, member, "node", `member ${event.member} is gone: ${event.sentence}`);
+      return;
+    }
+    default:
+      event satisfies never;
+  }
+}
+
+/** The journal holds every lane up to this step. Progress gives budgets back and ends a recovery. */
+function onStepped(turn: Turn, event: Extract<MemberEvent, { kind: "stepped" }>): void {
+  const { live, now, policy } = turn;
+  if (event.step <= live.step) return;
+  const { fault, recoveries } = live;
+  const recovered = fault !== null && live.committed?.mode === "running" && event.step > fault.step;
+  const refund = event.step - live.refundedAt >= policy.refundSteps;
+  change(turn, {
+    step: event.step,
+    progress: event.facts,
+    ...(refund ? { spent: NOTHING_SPENT, refundedAt: event.step } : {}),
+    ...(recovered
+      ? {
+          fault: null,
+          recoveries: {
+            ...recoveries,
+            count: recoveries.count + 1,
+            lastCause: fault.cause,
+            lastSeconds: (now - fault.sinceMs) / 1000,
+          },
+        }
+      : {}),
+  });
+  if (recovered) {
+    tell(
+      turn,
+      "Recovered",
+      `step ${event.step} is done ${((now - fault.sinceMs) / 1000).toFixed(1)} s after: ${fault.cause}`,
+    );
+  }
+}
+
+function onFinished(turn: Turn, event: Extract<MemberEvent, { kind: "finished" }>): void {
+  const { committed } = turn.live;
+  if (committed?.number !== event.generation || committed.finished.includes(event.member)) return;
+  change(turn, { committed: { ...committed, finished: [...committed.finished, event.member] } });
+}
+
+function onHung(turn: Turn, event: Extract<MemberEvent, { kind: "hung" }>): void {
+  const { member, incarnation, localRank, sentence } = event;
+  tell(turn, "Hang", sentence, "warning");
+  const id = `restart:${member}:${incarnation}:${localRank}:${turn.live.step}`;
+  want(turn, { id, kind: "restartRank", member, incarnation, localRank, reason: sentence });
+}
+
+function onStreamLost(turn: Turn, name: string): void {
+  const member = memberOf(turn, name);
+  if (member === undefined || member.silentSinceMs !== null) return;
+  change(turn, {
+    members: turn.live.members.map((one) =>
+      one.name === name ? { ...one, silentSinceMs: turn.now } : one,
+    ),
+  });
+}
+
+/** Members that do not load are given up; missing ones only when somebody waits for them (formation.ts). */
+function checkSilence(turn: Turn): void {
+  for (const member of turn.live.members) {
+    if (turn.failed !== null || (member.state !== "launching" && member.state !== "loading"))
+      continue;
+    const silence = judgeSilence(member, member.state === "launching", turn.now, turn.policy);
+    if (silence.verdict !== "lost") continue;
+    want(turn, {
+      id: `stop:${member.name}:${member.incarnation}`,
+      kind: "stopMember",
+      member: member.name,
+      incarnation: member.incarnation,
+    });
+    loseMember(turn, member, "node", silence.sentence);
+  }
+}
+
+function onSettled(turn: Turn, effectId: string, outcome: Outcome): void {
+  const effect = turn.effects.find(({ id }) => id === effectId);
+  if (effect === undefined) return;
+  drop(turn, effectId);
+  switch (outcome.kind) {
+    case "store":
+      if (effect.kind === "ensureStore") {
+        change(turn, {
+          store: { host: outcome.host, port: outcome.port, generation: effect.generation },
+        });
+      }
+      return;
+    case "head":
+      if (turn.live.seeking !== null)
+        change(turn, { seeking: { ...turn.live.seeking, head: outcome.head } });
+      return;
+    case "begun":
+      onBegun(turn, effectId, outcome);
+      return;
+    case "save":
+      onSaveDecision(turn, outcome);
+      return;
+    case "failed":
+      onEffectFailed(turn, effect, outcome.reason);
+      return;
+    case "done":
+    case "hashes":
+    case "exported":
+      return;
+    default:
+      outcome satisfies never;
+  }
+}
+
+/** The shell gave up on an effect after its own tries. */
+function onEffectFailed(turn: Turn, effect: Effect, reason: Reason): void {
+  tell(turn, reason.code, reason.sentence, "warning");
+  switch (effect.kind) {
+    case "launchMember": {
+      const member = memberOf(turn, effect.member);
+      if (member?.incarnation === effect.incarnation)
+        loseMember(turn, member, "node", reason.sentence);
+      return;
+    }
+    case "ensureStore":
+    case "chooseHead":
+      change(turn, { seeking: null, retryAtMs: turn.now + 1_000 });
+      return;
+    case "beginSave":
+    case "reportPrepared":
+    case "abortSave":
+      turn.failed = { code: "StorageFailed", sentence: reason.sentence };
+      return;
+    default:
+      return;
+  }
+}
+
+/** What became of the turn: still active, failed, or on to the end. */
+function close(state: In<"active">, turn: Turn): Decision {
+  const { told, generation, now } = turn;
+  const ranks = turn.live.plan.ranksPerMember * turn.live.members.length;
+  const ledger = bookSeconds(state.ledger, categoryOf(turn.live), ranks, now);
+  const base = { ...baseOf(state), effects: turn.effects, reason: turn.reason, ledger };
+  if (turn.failed !== null) {
+    const ended = end({ ...base, phase: "active", live: turn.live }, "failed", turn.failed, now);
+    return { state: ended.state, told: [...told, ...ended.told], generation };
+  }
+  if (turn.finalCommit === null)
+    return { state: { ...base, phase: "active", live: turn.live }, told, generation };
+  const commit = turn.finalCommit;
+  return {
+    state: {
+      ...base,
+      phase: "finishing",
+      live: turn.live,
+      commit,
+      hashes: null,
+      exports: state.spec.export.map(() => null),
+      effects: [
+        { id: "release", kind: "release", why: "complete" },
+        { id: "hash", kind: "hash", commit },
+      ],
+      reason: {
+        code: "Finishing",
+        sentence: `the last step is checkpointed as ${commit}; hashing and exporting`,
+      },
+      sinceMs: now,
+    },
+    told,
+    generation,
+  };
+}
+
+function baseOf(state: JobState): JobBase {
+  const { uid, spec, submittedPlan, reason, effects, ledger, sinceMs } = state;
+  return { uid, spec, submittedPlan, reason, effects, ledger, sinceMs };
+}
+
+export function categoryOf(live: Live): LedgerCategory {
+  if (live.committed === null) return "starting";
+  return live.committed.mode === "running" && live.prepared === null ? "productive" : "resharding";
+}
+
+function whileFinishing(state: In<"finishing">, event: JobEvent, now: number): Decision {
+  if (event.kind === "cancel") return stay(state);
+  if (event.kind !== "settled") return stay(state);
+  const effect = state.effects.find(({ id }) => id === event.effectId);
+  if (effect === undefined) return stay(state);
+  const effects = state.effects.filter(({ id }) => id !== event.effectId);
+  const { outcome } = event;
+  if (outcome.kind === "failed" && effect.kind !== "release") {
+    return end(
+      { ...state, effects },
+      "failed",
+      { code: "ExportFailed", sentence: outcome.reason.sentence },
+      now,
+    );
+  }
+  const released =
+    effect.kind === "release" ? { ledger: bookSeconds(state.ledger, "idle", 0, now) } : {};
+  let next: In<"finishing"> = { ...state, ...released, effects };
+  if (outcome.kind === "hashes") {
+    const { weightsSha256, stateSha256, consumedSha256 } = outcome;
+    const exports = state.spec.export.map(
+      (_, index): Effect => ({
+        id: `export:${index}`,
+        kind: "export",
+        commit: state.commit,
+        index,
+      }),
+    );
+    next = {
+      ...next,
+      hashes: { weightsSha256, stateSha256, consumedSha256 },
+      effects: [...effects, ...exports],
+    };
+  }
+  if (outcome.kind === "exported" && effect.kind === "export") {
+    next = {
+      ...next,
+      exports: next.exports.map((known, index) =>
+        index === effect.index ? outcome.location : known,
+      ),
+    };
+  }
+  return completeWhenDone(next, now);
+}
+
+function completeWhenDone(state: In<"finishing">, now: number): Decision {
+  const { hashes, exports, effects } = state;
+  if (hashes === null || effects.length > 0 || exports.includes(null))
+    return { state, told: [], generation: null };
+  const artifacts = state.spec.export.map(({ format }, index) => ({
+    format,
+    location: exports[index] ?? "",
+  }));
+  const reason = {
+    code: "Complete",
+    sentence: `${state.live.step} steps; weights ${hashes.weightsSha256.slice(0, 12)}…`,
+  };
+  return {
+    state: {
+      ...baseOf(state),
+      phase: "complete",
+      live: state.live,
+      result: { ...hashes, artifacts },
+      reason,
+      effects: [],
+      sinceMs: now,
+    },
+    told: [{ reason, severity: "normal" }],
+    generation: null,
+  };
+}
+
+/** The job ends here; its members are released, nothing else that was wanted is wanted any more. */
+function end(
+  state: JobState,
+  phase: "failed" | "cancelled",
+  reason: Reason,
+  now: number,
+): Decision {
+  const live = "live" in state ? state.live : null;
+  const saves = state.effects.filter(({ kind }) => kind === "abortSave");
+  const release: Effect[] = live === null ? [] : [{ id: "release", kind: "release", why: phase }];
+  const begun = live?.save?.begun ?? null;
+  if (begun !== null) {
+    saves.push({
+      id: `abort:${begun.key.saveId}`,
+      kind: "abortSave",
+      key: begun.key,
+      reason: phase,
+      detail: reason.sentence,
+    });
+  }
+  return {
+    state: { ...baseOf(state), phase, live, reason, effects: [...saves, ...release], sinceMs: now },
+    told: [{ reason, severity: phase === "failed" ? "warning" : "normal" }],
+    generation: null,
+  };
+}
+
+/** Only what is still to be cleaned up matters. */
+function whileEnded(state: In<"complete" | "failed" | "cancelled">, event: JobEvent): Decision {
+  if (event.kind !== "settled") return stay(state);
+  const effects = state.effects.filter(({ id }) => id !== event.effectId);
+  return { state: { ...state, effects }, told: [], generation: null };
+}
+
+export { ranksMin };

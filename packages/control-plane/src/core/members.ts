@@ -1,0 +1,184 @@
+/** What members say of themselves and their ranks, and what losing one means. */
+import { judgeFailure } from "./failure.ts";
+import { discardPrepared, evidenceFault } from "./prepared.ts";
+import { abortSaveOf } from "./saves.ts";
+import type { JobFacts, Live, MemberEvent, MemberState, RankSlot, Seat } from "./state.ts";
+import { change, changeMember, changeRanks, memberOf, type Turn, tell, want } from "./turn.ts";
+
+type Of<K extends MemberEvent["kind"]> = Extract<MemberEvent, { readonly kind: K }>;
+
+export function onHello(turn: Turn, event: Of<"hello">): void {
+  const member = memberOf(turn, event.member);
+  if (member === undefined) return;
+  const isFirst = member.state === "launching";
+  changeMember(turn, event.member, {
+    pid: event.pid,
+    silentSinceMs: null,
+    state: isFirst ? "loading" : member.state,
+  });
+  if (isFirst) tell(turn, "MemberConnected", `member ${event.member} is connected and loads`);
+}
+
+export function onLoading(turn: Turn, event: Of<"loading">): void {
+  changeMember(turn, event.member, { doing: event.doing });
+}
+
+/** Every rank of the member has the model. A message that comes again changes nothing for ranks that are known. */
+export function onLoaded(turn: Turn, event: Of<"loaded">): void {
+  const member = memberOf(turn, event.member);
+  if (member === undefined) return;
+  const differs = turn.live.facts === null ? null : factsDiffer(turn.live.facts, event.facts);
+  if (differs !== null) {
+    turn.failed = {
+      code: "RecipeMismatch",
+      sentence: `member ${event.member} has another ${differs} than the members before it`,
+    };
+    return;
+  }
+  const ranks = event.ranks.map((rank): RankSlot => {
+    const known = member.ranks.find(({ pid, state }) => pid === rank.pid && state !== "loading");
+    return known ?? { localRank: rank.localRank, pid: rank.pid, state: "idle", holding: null };
+  });
+  change(turn, { facts: turn.live.facts ?? event.facts });
+  changeMember(turn, event.member, { state: "loaded", ranks, doing: "" });
+  if (member.state !== "loaded")
+    tell(turn, "MemberLoaded", `member ${event.member} has loaded the model`);
+}
+
+function factsDiffer(known: JobFacts, found: JobFacts): string | null {
+  if (known.layout.fingerprint !== found.layout.fingerprint) return "model layout";
+  if (known.dataDigest !== found.dataDigest) return "data digest";
+  return known.recipeSha256 === found.recipeSha256
+    ? null
+    : "recipe digest (torch version, threads or plan)";
+}
+
+export function onReady(turn: Turn, event: Of<"ready">): void {
+  const { prepared } = turn.live;
+  if (prepared?.number !== event.generation || prepared.ready.includes(event.member)) return;
+  const fault = evidenceFault(prepared, event.member, event.evidence);
+  if (fault !== null) discardPrepared(turn, fault);
+  else change(turn, { prepared: { ...prepared, ready: [...prepared.ready, event.member] } });
+}
+
+export function onGenerationFailed(turn: Turn, event: Of<"generationFailed">): void {
+  if (turn.live.prepared?.number !== event.generation) return;
+  const { code, sentence } = event.reason;
+  discardPrepared(turn, { code, sentence: `member ${event.member}: ${sentence}` });
+}
+
+/** Ranks of the committed generation stand at a boundary and say what they hold. */
+export function onInterrupted(turn: Turn, event: Of<"interrupted">): void {
+  const { committed } = turn.live;
+  const isOurs = event.generation === committed?.number;
+  if (!isOurs && event.generation !== 0) return;
+  for (const said of event.ranks) {
+    const matches = (member: MemberState, rank: RankSlot): boolean =>
+      member.name === event.member && rank.pid === said.pid && rank.state === "busy";
+    changeRanks(turn, matches, { state: "idle", holding: said.holding });
+  }
+  if (isOurs && committed?.mode === "running") {
+    breakGeneration(
+      turn,
+      "communication",
+      `ranks of member ${event.member} stopped at a step boundary`,
+    );
+  }
+}
+
+export function onRankExit(turn: Turn, event: Of<"rankExit">): void {
+  const member = memberOf(turn, event.member);
+  const rank = member?.ranks.find(({ pid }) => pid === event.pid);
+  const isLoading = member?.state === "loading" || member?.state === "launching";
+  // Told again after a reconnect, or of a process that was replaced long ago.
+  if (member === undefined || (rank === undefined && !isLoading)) return;
+  const told = `rank process ${event.pid} of member ${event.member}: ${event.sentence}`;
+  if (rank !== undefined) {
+    const gone: RankSlot = { localRank: rank.localRank, pid: 0, state: "loading", holding: null };
+    changeMember(turn, event.member, {
+      state: "loading",
+      launchedMs: turn.now,
+      ranks: member.ranks.map((one) => (one.pid === event.pid ? gone : one)),
+    });
+  }
+  pay(turn, event.cause, told);
+  if (turn.failed === null) leaveSeats(turn, ({ pid }) => pid === event.pid, event.cause, told);
+}
+
+/** The process of the member is gone, or given up: another incarnation takes its slot. */
+export function loseMember(turn: Turn, member: MemberState, cause: string, sentence: string): void {
+  changeMember(turn, member.name, { state: "lost", ranks: [], silentSinceMs: turn.now });
+  pay(turn, cause, sentence);
+  abortSaveOf(turn, member.name);
+  if (turn.failed !== null) return;
+  leaveSeats(
+    turn,
+    (seat) => seat.member === member.name && seat.incarnation === member.incarnation,
+    cause,
+    sentence,
+  );
+  relaunch(turn, member);
+}
+
+function relaunch(turn: Turn, member: MemberState): void {
+  const incarnation = member.incarnation + 1;
+  const { name, slot, node } = member;
+  changeMember(turn, name, {
+    incarnation,
+    state: "launching",
+    pid: 0,
+    ranks: [],
+    silentSinceMs: null,
+    launchedMs: turn.now,
+    doing: "",
+  });
+  want(turn, {
+    id: `launch:${name}:${incarnation}`,
+    kind: "launchMember",
+    member: name,
+    slot,
+    incarnation,
+    node,
+  });
+}
+
+export function pay(turn: Turn, cause: string, sentence: string): void {
+  const verdict = judgeFailure(cause, sentence, turn.live.spent, turn.base.spec.faultBudget);
+  change(turn, { spent: verdict.spent });
+  tell(turn, cause === "user_error" ? "UserError" : "Fault", sentence, "warning");
+  if (!verdict.goOn) turn.failed = verdict.reason;
+}
+
+/** Seats that nobody sits in any more: a prepared generation is given up, a running one is broken. */
+function leaveSeats(
+  turn: Turn,
+  left: (seat: Seat) => boolean,
+  cause: string,
+  sentence: string,
+): void {
+  if (turn.live.prepared?.seats.some(left)) discardPrepared(turn, { code: "SeatLost", sentence });
+  if (turn.live.committed?.seats.some(left)) breakGeneration(turn, cause, sentence);
+}
+
+/** The committed generation cannot go on as it is; its survivors report where they stopped. */
+function breakGeneration(turn: Turn, cause: string, sentence: string): void {
+  const { committed, fault, step } = turn.live;
+  if (committed === null) return;
+  if (committed.mode !== "broken") {
+    change(turn, { committed: { ...committed, mode: "broken", brokenSinceMs: turn.now } });
+  }
+  if (fault === null || fault.cause === "communication") {
+    change(turn, { fault: { cause, sinceMs: fault?.sinceMs ?? turn.now, step } });
+  }
+  turn.reason = { code: "Resharding", sentence };
+}
+
+/** A member is still heard of; its silence before that is forgotten. */
+export function silenceAll(live: Live, now: number): Live {
+  return {
+    ...live,
+    members: live.members.map((member) =>
+      member.state === "lost" ? member : { ...member, silentSinceMs: member.silentSinceMs ?? now },
+    ),
+  };
+}

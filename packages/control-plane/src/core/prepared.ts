@@ -1,0 +1,55 @@
+/** A generation that is prepared: giving it up, and checking what its members say they hold. */
+import type { Reason } from "@shardwright/job";
+import { heldBlocks, ownedBlocks } from "@shardwright/planner";
+import type { Evidence, PreparedGeneration } from "./state.ts";
+import { change, type Turn, tell } from "./turn.ts";
+
+/** A generation given up is remembered this long: a member that was away must still hear of it. */
+const DISCARDED_KEPT = 8;
+
+/** Forgets the prepared generation; its number stays used. Too many in a row end the job. */
+export function discardPrepared(turn: Turn, reason: Reason): void {
+  const { live, now, policy } = turn;
+  if (live.prepared === null) return;
+  const tries = live.formationTries + 1;
+  change(turn, {
+    prepared: null,
+    discarded: [...live.discarded, live.prepared.number].slice(-DISCARDED_KEPT),
+    formationTries: tries,
+    retryAtMs: now + policy.formationBackoffMs * tries,
+  });
+  tell(
+    turn,
+    "GenerationDiscarded",
+    `generation ${live.prepared.number}: ${reason.sentence}`,
+    "warning",
+  );
+  if (tries >= policy.formationTriesMax) {
+    turn.failed = {
+      code: "GenerationImpossible",
+      sentence: `${tries} generations in a row could not be made; the last: ${reason.sentence}`,
+    };
+  }
+}
+
+/** Why this member's ranks are not what the plan says; null when they are. */
+export function evidenceFault(
+  prepared: PreparedGeneration,
+  member: string,
+  evidence: readonly Evidence[],
+): Reason | null {
+  for (const seat of prepared.seats.filter((one) => one.member === member)) {
+    const found = evidence.find(({ rank }) => rank === seat.rank);
+    const owned = ownedBlocks(prepared.blockMap, seat.rank);
+    const replicas = heldBlocks(prepared.blockMap, seat.rank) - owned;
+    if (
+      found?.ownedBlocks !== owned ||
+      found.replicaBlocks !== replicas ||
+      found.version !== prepared.step
+    ) {
+      const sentence = `rank ${seat.rank} of ${member} reports ${found?.ownedBlocks} owned and ${found?.replicaBlocks} replica blocks at step ${found?.version}; the map says ${owned} and ${replicas} at step ${prepared.step}`;
+      return { code: "EvidenceMismatch", sentence };
+    }
+  }
+  return null;
+}

@@ -1,0 +1,154 @@
+/** Saves of one job: one in flight, decided once, remembered until every member has heard. */
+import type { DecidedSave, MemberEvent, Outcome, SaveState } from "./state.ts";
+import { change, drop, type Turn, tell, want } from "./turn.ts";
+
+type Of<K extends MemberEvent["kind"]> = Extract<MemberEvent, { readonly kind: K }>;
+
+/** A member copied its blocks at the end of this step. The first one starts the save. */
+export function onStaged(turn: Turn, event: Of<"staged">): void {
+  const { live, now } = turn;
+  const { step, generation, trigger, member } = event;
+  if (isDecided(live.decidedSaves, step, generation)) return;
+  const { save, committed } = live;
+  if (save !== null && save.step === step && save.generation === generation) {
+    if (!save.staged.includes(member))
+      change(turn, { save: { ...save, staged: [...save.staged, member] } });
+    return;
+  }
+  if (committed?.number !== generation) {
+    decided(turn, { step, generation, key: null, status: "aborted" });
+    return;
+  }
+  if (save !== null && trigger === "periodic") {
+    decided(turn, { step, generation, key: null, status: "aborted" });
+    tell(
+      turn,
+      "SaveSkipped",
+      `the save of step ${step} is skipped: the one of step ${save.step} is not written yet`,
+    );
+    return;
+  }
+  // The final save does not wait for an older one: that one is not needed any more.
+  if (save !== null)
+    abortSave(turn, "superseded", `the final save of step ${step} takes its place`);
+  const members = [...new Set(committed.seats.map((seat) => seat.member))];
+  change(turn, {
+    save: { step, generation, trigger, sinceMs: now, staged: [member], begun: null, members },
+  });
+  want(turn, { id: `begin:${step}:${generation}`, kind: "beginSave", step, generation, trigger });
+}
+
+export function onBegun(
+  turn: Turn,
+  effectId: string,
+  outcome: Extract<Outcome, { kind: "begun" }>,
+): void {
+  const { save } = turn.live;
+  if (save === null || effectId !== `begin:${save.step}:${save.generation}`) return;
+  change(turn, { save: { ...save, begun: outcome.begun } });
+}
+
+export function onWrote(turn: Turn, event: Of<"wrote">): void {
+  const { save } = turn.live;
+  const { key, prepared } = event;
+  if (save?.begun?.key.saveId !== key.saveId) return;
+  want(turn, {
+    id: `prepared:${key.saveId}:${prepared.writer}:${prepared.incarnation}`,
+    kind: "reportPrepared",
+    key,
+    prepared,
+  });
+}
+
+export function onSaveFailed(turn: Turn, event: Of<"saveFailed">): void {
+  if (turn.live.save?.begun?.key.saveId !== event.key.saveId) return;
+  abortSave(turn, event.reason.code, `writer ${event.writer}: ${event.reason.sentence}`);
+}
+
+export function onSaveDecision(turn: Turn, outcome: Extract<Outcome, { kind: "save" }>): void {
+  const { save } = turn.live;
+  if (save?.begun == null || outcome.status === "waiting") return;
+  const { step, generation, begun, trigger } = save;
+  decided(turn, { step, generation, key: begun.key, status: outcome.status });
+  forgetSave(turn, save);
+  if (outcome.status === "aborted") {
+    tell(
+      turn,
+      outcome.reason.code || "SaveAborted",
+      `the save of step ${step} was aborted: ${outcome.reason.sentence}`,
+      "warning",
+    );
+    if (trigger === "final") saveAgain(turn);
+    return;
+  }
+  change(turn, { lastCommit: { step, commit: outcome.commit, committedMs: turn.now } });
+  tell(
+    turn,
+    "CheckpointCommitted",
+    `the checkpoint of step ${step} is committed: ${outcome.commit}`,
+  );
+  if (trigger === "final") turn.finalCommit = outcome.commit;
+}
+
+/** A member of the save is gone: what it had staged is gone with it. */
+export function abortSaveOf(turn: Turn, member: string): void {
+  const { save } = turn.live;
+  if (save?.members.includes(member))
+    abortSave(turn, "writer_lost", `member ${member} was lost while it was written`);
+}
+
+export function checkSaveDeadline(turn: Turn): void {
+  const { save } = turn.live;
+  if (save !== null && turn.now - save.sinceMs > turn.policy.saveDeadlineMs) {
+    abortSave(
+      turn,
+      "deadline",
+      `not written after ${Math.round((turn.now - save.sinceMs) / 1000)} s`,
+    );
+  }
+}
+
+function abortSave(turn: Turn, reason: string, detail: string): void {
+  const { save } = turn.live;
+  if (save === null) return;
+  const { step, generation, begun, trigger } = save;
+  decided(turn, { step, generation, key: begun?.key ?? null, status: "aborted" });
+  forgetSave(turn, save);
+  if (begun !== null)
+    want(turn, {
+      id: `abort:${begun.key.saveId}`,
+      kind: "abortSave",
+      key: begun.key,
+      reason,
+      detail,
+    });
+  tell(turn, "SaveAborted", `the save of step ${step} was aborted: ${detail}`, "warning");
+  if (trigger === "final") saveAgain(turn);
+}
+
+/** Ranks stage the final save again when a generation starts at the end: make one. */
+function saveAgain(turn: Turn): void {
+  const { committed } = turn.live;
+  if (committed?.mode === "running") change(turn, { committed: { ...committed, mode: "pausing" } });
+}
+
+function forgetSave(turn: Turn, save: SaveState): void {
+  drop(turn, `begin:${save.step}:${save.generation}`);
+  const { begun } = save;
+  if (begun !== null) {
+    turn.effects = turn.effects.filter(
+      (effect) => effect.kind !== "reportPrepared" || effect.key.saveId !== begun.key.saveId,
+    );
+  }
+  change(turn, { save: null });
+}
+
+function decided(turn: Turn, decision: DecidedSave): void {
+  change(turn, {
+    decidedSaves: [...turn.live.decidedSaves, decision].slice(-turn.policy.decidedSavesKept),
+  });
+}
+
+function isDecided(decisions: readonly DecidedSave[], step: number, generation: number): boolean {
+  return decisions.some((decision) => decision.step === step && decision.generation === generation);
+}
