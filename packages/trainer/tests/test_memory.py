@@ -1,4 +1,4 @@
-"""The closed forms of plan/memory.py: equal to the planner's golden vectors, and to what autograd really keeps."""
+"""The closed forms of plan/memory.py equal the planner's golden vectors, and what autograd really keeps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_unknown_architecture() -> None:
         )
 
 
-# What autograd keeps: a model of 3 layers less the same of 2, every storage counted once, parameters left out.
+# What autograd keeps: a model of 3 layers less the same of 2, every storage once, without parameters.
 
 SPAN = 64
 
@@ -92,10 +92,16 @@ def config_of(architecture: str, layers: int, **widths: int) -> Any:
     }
     options: dict[str, Any] = {"sliding_window": None} if architecture == "mistral" else {}
     return getattr(transformers, classes[architecture])(
-        hidden_size=widths["hidden"], num_attention_heads=widths["heads"], num_key_value_heads=widths["kv_heads"],
-        head_dim=widths["head"], intermediate_size=widths["ff"], num_hidden_layers=layers, vocab_size=64,
-        max_position_embeddings=256, **options,
-    )  # fmt: skip
+        hidden_size=widths["hidden"],
+        num_attention_heads=widths["heads"],
+        num_key_value_heads=widths["kv_heads"],
+        head_dim=widths["head"],
+        intermediate_size=widths["ff"],
+        num_hidden_layers=layers,
+        vocab_size=64,
+        max_position_embeddings=256,
+        **options,
+    )
 
 
 def kept_bytes(config: Any, dtype: torch.dtype, r: int, path: str) -> int:
@@ -110,9 +116,9 @@ def kept_bytes(config: Any, dtype: torch.dtype, r: int, path: str) -> int:
         linears = {name.split(".")[-1] for name, module in model.named_modules() if is_linear(module)}
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        inject_adapter_in_model(
-            LoraConfig(r=r, target_modules=sorted(linears - {"lm_head"}), lora_dropout=0.0), model
-        )
+        targets = sorted(linears - {"lm_head"})
+        is_conv = "c_attn" in targets
+        inject_adapter_in_model(LoraConfig(r=r, target_modules=targets, fan_in_fan_out=is_conv), model)
         model.to(dtype)
     model.train()
     tensors = [*model.parameters(), *model.buffers()]
@@ -139,13 +145,14 @@ WIDTHS = [
     {"hidden": 48, "heads": 6, "kv_heads": 1, "head": 16, "ff": 80},
     {"hidden": 96, "heads": 3, "kv_heads": 3, "head": 32, "ff": 128},
 ]
+SHAPES = {"llama": (0, 1, 2), "qwen2": (0,), "mistral": (1,), "gemma2": (0, 1), "gpt2": (0, 2)}
 MEASURED = [
     (architecture, index, dtype, r)
-    for architecture, indices in {"llama": (0, 1, 2), "qwen2": (0,), "mistral": (1,), "gemma2": (0, 1), "gpt2": (0, 2)}.items()
+    for architecture, indices in SHAPES.items()
     for index in indices
     for dtype in (torch.float32, torch.bfloat16)
     for r in (0, 8)
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("architecture", "index", "dtype", "r"), MEASURED)
