@@ -2,6 +2,7 @@
 import type { Reason } from "@shardwright/job";
 import { bytesText } from "@shardwright/job/units";
 import type { Gang } from "./gang.ts";
+import { compareText } from "./order.ts";
 import { type ClusterSnapshot, freeSlots, type Node } from "./snapshot.ts";
 
 export interface Candidate {
@@ -63,8 +64,11 @@ const FILTERS: readonly Filter[] = [
 export function findCandidates(snapshot: ClusterSnapshot, gang: Gang): Fit {
   const candidates: Candidate[] = [];
   const refusals: Refusal[] = [];
-  for (const node of snapshot.nodes) {
-    const free = freeSlots(snapshot, node);
+  const freeOf = freeSlots(snapshot);
+  // By name, so that equal clusters are told of in equal words.
+  const nodes = [...snapshot.nodes].sort((a, b) => compareText(a.name, b.name));
+  for (const node of nodes) {
+    const free = freeOf.get(node.name) ?? 0;
     const refusal = refusalOf(node, free, gang);
     if (refusal) refusals.push(refusal);
     else candidates.push({ node, free, room: Math.floor(free / gang.slotsPerMember) });

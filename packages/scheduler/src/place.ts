@@ -82,7 +82,7 @@ function chooseRacks(candidates: readonly Candidate[], members: number): readonl
 function assign(gang: Gang, candidates: readonly Candidate[]): Assignment[] {
   const assignments: Assignment[] = [];
   const placedInRack = new Map<string, number>();
-  let remaining = [...candidates].sort((a, b) => compareText(a.node.name, b.node.name));
+  let remaining = candidates;
   while (assignments.length < gang.members) {
     const left = gang.members - assignments.length;
     const best = bestOf(remaining, { gang, placedInRack, left });

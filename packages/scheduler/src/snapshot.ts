@@ -67,12 +67,14 @@ export function localSnapshot(
   return { nodes: [node], holdings, queues: [queue] };
 }
 
-/** Slots of a node that nobody holds. Never negative, even when a node shrank under its holders. */
-export function freeSlots(snapshot: ClusterSnapshot, node: Node): number {
-  const held = snapshot.holdings
-    .filter((holding) => holding.node === node.name)
-    .reduce((sum, holding) => sum + holding.slots, 0);
-  return Math.max(0, node.slots - held);
+/** Node → slots that nobody holds; never negative, even when a node shrank under its holders. */
+export function freeSlots(snapshot: ClusterSnapshot): ReadonlyMap<string, number> {
+  const free = new Map(snapshot.nodes.map(({ name, slots }) => [name, slots]));
+  for (const { node, slots } of snapshot.holdings) {
+    const left = free.get(node);
+    if (left !== undefined) free.set(node, Math.max(0, left - slots));
+  }
+  return free;
 }
 
 export function withHoldings(
