@@ -25,6 +25,7 @@ const UV_REQUIREMENT = "uv>=0.5,<1";
 const LOCK_WAIT_MS = 3_600_000;
 const LOCK_POLL_MS = 500;
 const STILL_AT_IT_MS = 20_000;
+const COMMAND_CHARACTERS_SHOWN = 160;
 const GIB = 1024 ** 3;
 
 /** A problem that the user can solve; `next` says how. */
@@ -197,7 +198,7 @@ export function findBasePython(env) {
   );
 }
 
-/** Runs a program, its output line by line to `say`; rejects with the end of its output when it fails. */
+/** Runs a program, its output line by line to `say`; rejects with a hint drawn from the end of it when it fails. */
 export function runChild(program, args, { env, say, signal, cwd }) {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(interrupted());
@@ -230,8 +231,9 @@ export function runChild(program, args, { env, say, signal, cwd }) {
       if (signal?.aborted) reject(interrupted());
       else if (code === 0) resolve();
       else {
-        const what = `${program} ${args.slice(0, 2).join(" ")} ended with ${killedBy ?? code}`;
-        reject(new SetupProblem(`${what}\n${tail}${partial}`.trim(), hintFor(tail + partial)));
+        if (partial.trim() !== "") say(`  ${partial}`);
+        const what = `${[program, ...args].join(" ").slice(0, COMMAND_CHARACTERS_SHOWN)} ended with ${killedBy ?? code}`;
+        reject(new SetupProblem(what, hintFor(tail + partial)));
       }
     });
   });
@@ -243,7 +245,7 @@ function interrupted() {
 
 function hintFor(output) {
   if (/No space left/i.test(output)) return "free some space, or put the cache elsewhere with XDG_CACHE_HOME";
-  if (/network|connect|dns|resolve host|timed? ?out|proxy|offline|no matching distribution/i.test(output)) {
+  if (/network|connect|dns|resolve host|timed? ?out|proxy|offline|no matching distribution|ENOTCACHED|ENOTFOUND|ECONNREFUSED/i.test(output)) {
     return "check the network or the package index that pip and uv are configured for, then run it again";
   }
   return "the lines above say what failed; run it again after mending it";

@@ -1,0 +1,175 @@
+import { spawn } from "node:child_process";
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { readServerFile, type ServerFile } from "../context.ts";
+import { EXIT, type ExitCode, Refusal } from "../exit.ts";
+import type { Invocation } from "../invocation.ts";
+import { holdDirectory, isServed } from "../up/data-directory.ts";
+import { ensurePython, repositoryRoot } from "../up/python.ts";
+import { VERSION } from "../version.ts";
+
+// Budget for closing every part of one machine.
+const DRAIN_MS = 20_000;
+// A detached one that is not ready by then is stuck; a start takes a second or two.
+const START_MS_MAX = 60_000;
+const POLL_MS = 50;
+
+/** Runs the control plane of a data directory, here or in the background. */
+export async function run(call: Invocation): Promise<ExitCode> {
+  const { io } = call;
+  // Before anything is held, in the foreground: it may take minutes, and it shows progress.
+  const python = await ensurePython((line) => io.err(`${line}\n`));
+  return call.flags.on("detach") ? await detach(call) : await serve(call, python);
+}
+
+async function serve(call: Invocation, python: string): Promise<ExitCode> {
+  const { io, settings, flags } = call;
+  const { dataDir } = settings;
+  // 1. The directory is ours, or we say whose it is.
+  const held = holdDirectory(dataDir);
+  try {
+    // 2. Services, each on a loopback port of its own.
+    const [{ compose }, { createLog }, { runService }] = await Promise.all([
+      import("../up/compose.ts"),
+      import("@shardwright/service/log"),
+      import("@shardwright/service/run-service"),
+    ]);
+    const logFile = join(dataDir, "up.log");
+    const log = createLog({
+      service: "shardctl-up",
+      version: VERSION,
+      level: settings.verbosity >= 4 ? "debug" : "info",
+      destination: appendTo(logFile),
+    });
+    const port = await choosePort(flags.count("port"), held.lastPort, io.err);
+    const composed = await compose({
+      dataDir,
+      python,
+      token: held.token,
+      port,
+      metricsPort: flags.count("metrics-port") ?? 0,
+      log,
+    });
+    // 3. Ready: now other verbs find us.
+    const { address, checkpointAddress, metricsAddress } = composed;
+    const file = {
+      address,
+      checkpointAddress,
+      metricsAddress,
+      tokenFile: held.tokenFile,
+      pid: process.pid,
+      version: VERSION,
+    };
+    held.announce(file, portOf(address));
+    io.out(readyLine(file, dataDir));
+    if (io.stderrIsTty) io.err(`log: ${logFile}; Ctrl-C stops\n`);
+    // 4. Until a signal; then everything closes in reverse.
+    const late = await runService({
+      parts: composed.parts,
+      health: composed.health,
+      log,
+      endpointPauseMs: 0,
+      drainTimeoutMs: DRAIN_MS,
+    });
+    if (late.length > 0) io.err(`warning: did not close in time: ${late.join(", ")}\n`);
+    return EXIT.done;
+  } finally {
+    held.release();
+  }
+}
+
+/** Whole lines, written at once: the last words of a process that dies are the ones that matter. */
+function appendTo(path: string): { write(line: string): void } {
+  const file = openSync(path, "a", 0o600);
+  return { write: (line) => void writeSync(file, line) };
+}
+
+function readyLine({ address }: Pick<ServerFile, "address">, dataDir: string): string {
+  return `ready: ${address} data-dir ${dataDir}\n`;
+}
+
+function portOf(address: string): number {
+  return Number(address.slice(address.lastIndexOf(":") + 1));
+}
+
+/** The named port, else the last one while it is free, else any. */
+async function choosePort(
+  named: number | undefined,
+  last: number,
+  say: (text: string) => void,
+): Promise<number> {
+  if (named !== undefined) {
+    if (named > 65_535) throw new Refusal(EXIT.usage, `--port ${named}: expected 0 to 65535`);
+    if (named === 0 || (await isFree(named))) return named;
+    throw new Refusal(EXIT.error, `port ${named} of 127.0.0.1 is in use`, {
+      next: "name another one, or leave --port away",
+    });
+  }
+  if (last === 0 || (await isFree(last))) return last;
+  say(
+    `port ${last} is taken; members that are still running look for us there and will not find us\n`,
+  );
+  return 0;
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once("error", () => resolve(false));
+    probe.listen({ port, host: "127.0.0.1" }, () => probe.close(() => resolve(true)));
+  });
+}
+
+/** Starts `up` in the background and returns when it is ready; its words go to up.log. */
+async function detach(call: Invocation): Promise<ExitCode> {
+  const { io, settings, flags } = call;
+  const { dataDir } = settings;
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  if (isServed(dataDir)) holdDirectory(dataDir); // throws with who serves it
+  const logFile = join(dataDir, "up.log");
+  const log = openSync(logFile, "a", 0o600);
+  const from = fstatSync(log).size;
+  const entry = join(repositoryRoot(), "packages", "cli", "bin", "shardctl");
+  const args = [entry, "up", "--data-dir", dataDir];
+  for (const name of ["port", "metrics-port"]) {
+    const value = flags.text(name);
+    if (value !== undefined) args.push(`--${name}`, value);
+  }
+  const child = spawn(process.execPath, args, {
+    detached: true,
+    stdio: ["ignore", log, log],
+    cwd: dataDir,
+  });
+  closeSync(log);
+  let ended: string | null = null;
+  child.once("error", (error) => {
+    ended = error.message;
+  });
+  child.once("exit", (code, signal) => {
+    ended = `it ended with ${signal ?? code}`;
+  });
+  for (let waited = 0; waited < START_MS_MAX && ended === null; waited += POLL_MS) {
+    const server = readServerFile(dataDir);
+    if (server?.pid === child.pid && server !== null) {
+      child.unref();
+      io.out(readyLine(server, dataDir));
+      return EXIT.done;
+    }
+    await sleep(POLL_MS);
+  }
+  throw new Refusal(EXIT.error, "the control plane did not start", {
+    why: [ended ?? `not ready after ${START_MS_MAX / 1000} s`, ...lastLines(logFile, from)],
+    next: `look into ${logFile}`,
+  });
+}
+
+// Of a start that failed: the end of what it said.
+const LINES_QUOTED = 6;
+
+/** Lines that are not JSON records: what the process itself said. */
+function lastLines(path: string, from: number): readonly string[] {
+  const said = readFileSync(path).subarray(from).toString("utf8").split("\n");
+  return said.filter((line) => line.trim() !== "" && !line.startsWith("{")).slice(-LINES_QUOTED);
+}
