@@ -43,7 +43,7 @@ class Hearing:
         on_hello: Callable[[int], None],
         clock: Callable[[], float],
     ) -> None:
-        """on_hello(local_rank): a rank process connected and waits for its start. clock: monotonic seconds."""
+        """on_hello(local_rank): a rank connected and waits for its start. clock: monotonic seconds."""
         self.materials: Materials | None = None
         self.saves = StagedSaves(self._tell_of_save)
         self.outbox = outbox

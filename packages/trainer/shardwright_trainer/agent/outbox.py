@@ -31,10 +31,10 @@ class Outbox:
         self.dropped_steps = 0
 
     def open(self) -> Queue:
-        """The queue of a new session: Hello, then every standing fact, then every unacknowledged step."""
+        """The queue of a new session: Hello, every unacknowledged step, then every standing fact."""
         queue: Queue = asyncio.Queue()
         queue.put_nowait(agent.SessionRequest(hello=self._hello()))
-        for request in (*self._standing.values(), *self._steps.values()):
+        for request in (*self._steps.values(), *self._standing.values()):
             queue.put_nowait(request)
         self._queue = queue
         return queue

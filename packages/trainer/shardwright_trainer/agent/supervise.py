@@ -95,6 +95,7 @@ class Supervisor:
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._faults: dict[int, link.RankFault] = {}
         self._deaths: dict[int, int] = {}
+        self._loaded: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -115,6 +116,7 @@ class Supervisor:
     def note_loaded(self, local_rank: int) -> None:
         """The rank got as far as its model: the next death is a new story."""
         self._deaths[local_rank] = 0
+        self._loaded.add(local_rank)
 
     def kill(self, local_rank: int) -> None:
         """Ends one rank at once; it is started again."""
@@ -125,6 +127,8 @@ class Supervisor:
     async def stop(self) -> None:
         """Lets every rank end, then ends those that do not."""
         self._stopping = True
+        for local_rank in set(self._processes) - self._loaded:
+            self.kill(local_rank)  # it holds nothing, and may not have heard of the stop
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
             for local_rank in list(self._processes):
@@ -154,6 +158,7 @@ class Supervisor:
                 limit=LOG_LINE_BYTES_MAX,
             )
             self._processes[local_rank] = process
+            self._loaded.discard(local_rank)
             tail: deque[str] = deque(maxlen=TAIL_LINES)
             reading = asyncio.ensure_future(self._read_lines(local_rank, process, tail))
             status = await process.wait()
