@@ -74,12 +74,12 @@ export function placeOrphans(request: OrphanRequest): Int32Array {
   const have = counted(kept, ranks.length);
   const lacking = targets.map((target, rank) => target - (have[rank] ?? 0));
   const everyone = ranks.map(({ rank }) => rank);
-  const byDomain = Map.groupBy(ranks, (rank) => rank.failureDomain);
-  const neighbours = (block: number): readonly number[] => {
-    const source = sourceOf(before, block);
-    const domain = source === undefined ? undefined : ranks[source]?.failureDomain;
-    return domain === undefined ? [] : (byDomain.get(domain) ?? []).map(({ rank }) => rank);
-  };
+  const domains = Map.groupBy(ranks, (rank) => rank.failureDomain);
+  const inDomainOf = ranks.map((one) =>
+    (domains.get(one.failureDomain) ?? []).map(({ rank }) => rank),
+  );
+  const neighbours = (block: number): readonly number[] =>
+    inDomainOf[sourceOf(before, block) ?? NOBODY] ?? [];
   const passes = [(block: number) => before.replicas[block] ?? [], neighbours, () => everyone];
   for (const candidatesOf of passes) {
     for (let block = 0; block < owners.length; block++) {
@@ -105,11 +105,12 @@ function pick(
   lacking: readonly number[],
   beside: number | undefined,
 ): number {
+  if (beside !== undefined && (lacking[beside] ?? 0) > 0 && candidates.includes(beside))
+    return beside;
   let best = NOBODY;
   for (const rank of candidates) {
     const lacks = lacking[rank] ?? 0;
     if (lacks <= 0) continue;
-    if (rank === beside) return rank;
     const most = lacking[best] ?? 0;
     if (lacks > most || (lacks === most && rank < best)) best = rank;
   }

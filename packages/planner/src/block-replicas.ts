@@ -57,7 +57,7 @@ export function placeReplicas(request: ReplicaRequest): number[][] {
   };
   keepReplicas(placing, wanted);
   fillReplicas(placing, wanted);
-  for (const holders of placing.replicas) holders.sort((a, b) => a - b);
+  if (wanted > 1) for (const holders of placing.replicas) holders.sort((a, b) => a - b);
   return placing.replicas;
 }
 
@@ -92,7 +92,10 @@ function keepReplicas(placing: Placing, wanted: number): void {
 /** Ranks that hold the block already and may go on: its old replica holders, and its old owner after a move. */
 function mayStay({ request, allowed }: Placing, block: number): number[] {
   const { owners, before } = request;
-  const old = [...(before.replicas[block] ?? []), before.owners[block] ?? NOBODY];
+  const owner = before.owners[block] ?? NOBODY;
+  const replicas = before.replicas[block] ?? [];
+  if (owner === NOBODY && replicas.length === 0) return [];
+  const old = owner === NOBODY ? replicas : [...replicas, owner];
   return old.filter((rank) => (allowed[owners[block] ?? NOBODY] ?? []).includes(rank));
 }
 
