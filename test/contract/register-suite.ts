@@ -82,7 +82,7 @@ export function registerContract(name: string, make: () => Promise<CheckpointSto
     });
 
     it("does not share memory with its callers", async () => {
-      const bytes = text("one");
+      const bytes = Buffer.from("one");
       await store.create("x", bytes);
       bytes[0] = 0;
       const back = await store.readRange("x", 0, 3);
