@@ -4,9 +4,9 @@ import {
   type JobSpec,
   type JobView,
   makeJobUid,
-  type PlanView,
   queuedStatus,
 } from "@shardwright/job";
+import type { ParallelPlan } from "@shardwright/planner";
 
 export function aSpec(more: Partial<JobSpec> = {}): JobSpec {
   return {
@@ -68,7 +68,7 @@ export function aDocument(name = "a", spec: Partial<JobSpec> = {}): JobDocument 
   return { metadata: { name, labels: {}, annotations: {} }, spec: aSpec(spec) };
 }
 
-export function aPlan(): PlanView {
+export function aPlan(): ParallelPlan {
   return {
     zeroStage: 1,
     ranks: 2,
