@@ -168,8 +168,9 @@ async function detach(call: Invocation): Promise<ExitCode> {
 // Of a start that failed: the end of what it said.
 const LINES_QUOTED = 6;
 
-/** Lines that are not JSON records: what the process itself said. */
+/** What the process itself said of its failure: no JSON records, no advice. */
 function lastLines(path: string, from: number): readonly string[] {
   const said = readFileSync(path).subarray(from).toString("utf8").split("\n");
-  return said.filter((line) => line.trim() !== "" && !line.startsWith("{")).slice(-LINES_QUOTED);
+  const lines = said.filter((line) => line.trim() !== "" && !/^(\{|\s*next:)/.test(line));
+  return lines.slice(-LINES_QUOTED).map((line) => line.replace(/^\s*(error|why): /, ""));
 }
