@@ -27,10 +27,12 @@ afterEach(async () => {
 const WAIT = "setInterval(() => {}, 1000)";
 
 function plan(script: string, more: Partial<LocalProcessPlan> = {}): LocalProcessPlan {
+  const mark = randomUUID();
   return {
     recordPath: join(directory, "members", "m0.json"),
     command: process.execPath,
-    args: ["-e", script, randomUUID()],
+    args: ["-e", script, mark],
+    marks: [mark],
     environment: { PATH: process.env["PATH"] ?? "" },
     logPath: join(directory, "logs", "m0.1.log"),
     secret: null,

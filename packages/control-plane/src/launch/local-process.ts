@@ -24,8 +24,9 @@ export interface LocalProcessPlan {
   /** Where its identity is kept. */
   readonly recordPath: string;
   readonly command: string;
-  /** Must be unique for this process: it is found by them when we died before writing the record. */
   readonly args: readonly string[];
+  /** A run of neighbouring `args` that no other process has: it is found by them when its record is missing. */
+  readonly marks: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   /** Standard output and error are appended here. */
   readonly logPath: string;
@@ -55,7 +56,7 @@ const STOP_POLL_MS = 50;
 export function findProcess(plan: LocalProcessPlan, clock: Clock): LocalProcess | undefined {
   const recorded = readRecord(plan.recordPath);
   const identity =
-    recorded !== undefined && isRunning(recorded) ? recorded : findByArguments(plan.args)[0];
+    recorded !== undefined && isRunning(recorded) ? recorded : findByArguments(plan.marks)[0];
   if (identity === undefined) return undefined;
   writeRecord(plan.recordPath, identity);
   return { identity, ended: watchAdopted(identity, clock) };

@@ -42,6 +42,7 @@ export async function ensureRendezvousStore(options: RendezvousOptions): Promise
     recordPath: join(options.dataDirectory, "store.process.json"),
     command,
     args: [...prefix, "--port", "0", "--ready-file", readyPath],
+    marks: ["--ready-file", readyPath],
     environment: options.environment,
     logPath: join(options.dataDirectory, "store.log"),
     secret: null,
