@@ -91,7 +91,8 @@ def a_config(
     }  # fmt: skip
     recipe: dict[str, Any] = {
         "compute_dtype": "fp32", "wire_dtype": "fp32", "lanes": 8, "micro_batches_per_lane": 2,
-        "micro_batch_rows": 1,         "row_tokens": 0, "cross_entropy_rows": 7, "attention": "math" if family == "gemma2" else "sdpa",
+        "micro_batch_rows": 1, "row_tokens": 0, "cross_entropy_rows": 7,
+        "attention": "math" if family == "gemma2" else "sdpa",
         "threads_per_rank": 1, "optimizer_implementation": "single", "gradient_checkpointing": "none",
         "device_type": "cpu",
     }  # fmt: skip

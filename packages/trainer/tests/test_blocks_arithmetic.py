@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shardwright_trainer.blocks.adamw import AdamW
 from shardwright_trainer.blocks.holding import Held
-from shardwright_trainer.blocks.norm import block_square_sums, clip_factor, norm_of
+from shardwright_trainer.blocks.norm import clip_factor, norm_of, scale_and_square
 from shardwright_trainer.blocks.reduce import Arrivals, LaneSum, merge, reduce_to_holders
 from shardwright_trainer.plan.config import BlockMap, BlockRun
 from shardwright_trainer.plan.lanes import LaneStack
@@ -143,7 +143,7 @@ def test_adamw_is_that_of_torch() -> None:
 
 def test_clip_vector() -> None:
     gradient = torch.tensor([3.0, 4.0])
-    norm = norm_of(block_square_sums([gradient[:1], gradient[1:]]).tolist())
+    norm = norm_of(scale_and_square(gradient, Held.of(_even_map(2, 1, (0,)), 0), 1.0).tolist())
     factor = clip_factor(norm, 1.0)
     assert norm == 5.0
     assert factor == pytest.approx(0.19999996, rel=1e-7)
@@ -152,13 +152,30 @@ def test_clip_vector() -> None:
     assert clip_factor(1e9, 0.0) == 1.0
 
 
-def test_square_sums_do_not_depend_on_the_other_blocks() -> None:
-    torch.manual_seed(2)
-    blocks = [torch.randn(1000) for _ in range(5)]
-    together = block_square_sums(blocks)
-    alone = torch.cat([block_square_sums([block]) for block in blocks])
-    assert torch.equal(together, alone)
-    assert together.dtype == torch.float64
+def test_square_sums_are_the_owners_and_do_not_depend_on_other_blocks() -> None:
+    """Blocks longer than a piece; owned alone, owned among others, held as replicas."""
+    elements, block_elements = (1 << 18) + 77, 1 << 17
+    flat = torch.randn(elements, generator=torch.Generator().manual_seed(2))
+    whole = Held.of(_even_map(elements, block_elements, (0,)), 0)
+    scaled = flat.clone()
+    expected = scale_and_square(scaled, whole, 0.3)
+    assert torch.equal(scaled, flat * 0.3)
+    assert expected.dtype == torch.float64
+    assert expected.sum().item() == pytest.approx(float((scaled.double() ** 2).sum()), rel=1e-12)
+    for rank in range(2):
+        held = Held.of(_even_map(elements, block_elements, (0, 1), (1, 0)), rank)
+        found = scale_and_square(held.pack(flat).clone(), held, 0.3)
+        assert torch.equal(found, expected[list(held.owned)])
+
+
+def _even_map(elements: int, block_elements: int, *holders: tuple[int, ...]) -> BlockMap:
+    """Block b has the holders holders[b mod their number]."""
+    blocks = -(-elements // block_elements)
+    runs = tuple(
+        BlockRun(first_block=block, blocks=1, holders=holders[block % len(holders)])
+        for block in range(blocks)
+    )
+    return BlockMap(elements=elements, block_elements=block_elements, blocks=blocks, runs=runs)
 
 
 def _expected(leaves: Tensor, wire: torch.dtype) -> Tensor:

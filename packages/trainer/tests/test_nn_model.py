@@ -143,7 +143,7 @@ def _escape(folder: Path) -> None:
     (_escape, "ModelUnreadable", "outside.safetensors"),
     (lambda folder: (folder / "config.json").write_text("{"), "ModelUnreadable", "config.json is not JSON"),
     (lambda folder: (folder / "config.json").unlink(), "ModelMissing", "config.json does not exist"),
-    (lambda folder: _edit_config(folder, model_type="made-up"), "ModelUnsupported", "supported: gemma"),
+    (lambda folder: _edit_config(folder, model_type="made-up"), "ModelUnsupported", "known gemma"),
     (lambda folder: _edit_config(folder, auto_map={"AutoModel": "x.Y"}), "ModelNeedsCode", "never run"),
     (lambda folder: _edit_config(folder, hidden_size=64), "ModelUnreadable", "cannot be loaded"),
 ])  # fmt: skip

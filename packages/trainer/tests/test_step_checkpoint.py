@@ -103,7 +103,8 @@ def _commit(run: Path, config: RankConfig, pool: RankPool, staged: list[Staged])
         assert os.path.getsize(one.path) == one.bytes
         prepared = write_packs(
             staged_path=one.path, index_json=one.index_json, schema_json=schema.decode(),
-            directory=str(folder), writer=writer, incarnation=0, save_id=SAVE_ID, step=step, generation=1, crc_block_bytes=4096,
+            directory=str(folder), writer=writer, incarnation=0, save_id=SAVE_ID,
+            step=step, generation=1, crc_block_bytes=4096,
         )  # fmt: skip
         os.unlink(one.path)
         manifest = f"data/{folder.name}/{prepared.manifest_path}"
@@ -112,7 +113,8 @@ def _commit(run: Path, config: RankConfig, pool: RankPool, staged: list[Staged])
         )
     record = {
         "swc": 1, "status": "committed", "requires": [], "run": RUN, "job": "test", "step": step,
-        "generation": 1, "try": 0, "save_id": SAVE_ID, "parents": [], "created": "2026-11-23T12:30:01Z", "trigger": "periodic",
+        "generation": 1, "try": 0, "save_id": SAVE_ID, "parents": [],
+        "created": "2026-11-23T12:30:01Z", "trigger": "periodic",
         "schema": {"path": schema_path, "sha256": sha256_name(schema), "tensors": len(layout.tensors)},
         "writers": writers, "optimizer": {"class": "adamw", "step": step, "groups": []},
     }  # fmt: skip

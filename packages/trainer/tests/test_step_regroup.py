@@ -184,7 +184,7 @@ def _start(pool: RankPool, config: RankConfig, members: Sequence[int], copies: i
 
 def _form_fails(
     pool: RankPool, members: Sequence[int], block_map: BlockMap, target: int, moves: Sequence[TransferMove],
-    config: RankConfig,
+    *, config: RankConfig,
 ) -> str:  # fmt: skip
     plans = pool.plans(
         members, block_map, LiveSource(target_version=target, moves=tuple(moves)), config.recipe.lanes

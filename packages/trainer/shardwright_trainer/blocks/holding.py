@@ -52,11 +52,13 @@ class Held:
         return self.elements == self.block_map.elements
 
     def pack(self, flat: Tensor) -> Tensor:
-        """The held elements of a flat tensor, packed; the tensor itself when everything is held."""
+        """The held elements of a flat tensor, packed; a view of it when they are one run."""
         if self.is_everything:
             return flat
         if not self.runs:
             return flat.new_empty(0)
+        if len(self.runs) == 1:
+            return flat[slice(*self.runs[0])]
         return torch.cat([flat[begin:end] for begin, end in self.runs])
 
     def packed_runs(self, packed: Tensor) -> list[Tensor]:

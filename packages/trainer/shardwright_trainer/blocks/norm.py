@@ -9,23 +9,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from shardwright_trainer.blocks.holding import Held
+from shardwright_trainer.blocks.pieces import PIECE_ELEMENTS, pieces
+
 CLIP_EPSILON = 1e-6
 """As torch.nn.utils.clip_grad_norm_."""
 
 
-def block_square_sums(blocks: Sequence[Tensor]) -> Tensor:
-    """[blocks] fp64 on the CPU: Σ g² of each block, one block at a time, whatever else the rank holds."""
-    sums = torch.zeros(len(blocks), dtype=torch.float64)
-    if not blocks:
-        return sums
-    # One scratch for all blocks: the kernel then always sees the same alignment.
-    scratch = torch.empty(
-        max(block.numel() for block in blocks), dtype=torch.float64, device=blocks[0].device
-    )
-    for index, block in enumerate(blocks):
-        square = scratch[: block.numel()]
-        square.copy_(block)
-        sums[index] = square.mul_(square).sum()
+def scale_and_square(gradient_p: Tensor, held: Held, scale: float) -> Tensor:
+    """Multiplies the held gradient [p] by `scale`, in place; returns Σ g² of each owned block, [owned] fp64
+    on the CPU.
+
+    One block at a time, and in each of them pieces of a fixed size, summed in order: what else the rank
+    holds changes nothing.
+    """
+    owned = {block: index for index, block in enumerate(held.owned)}
+    sums = torch.zeros(len(owned), dtype=torch.float64)
+    # One scratch for all pieces: the kernel then always sees the same alignment.
+    scratch = torch.empty(min(PIECE_ELEMENTS, held.elements), dtype=torch.float64, device=gradient_p.device)
+    for block in held.blocks:
+        total = torch.zeros((), dtype=torch.float64, device=gradient_p.device)
+        for piece in pieces(gradient_p[slice(*held.packed[block])]):
+            piece.mul_(scale)
+            if block in owned:
+                square = scratch[: piece.numel()]
+                square.copy_(piece)
+                total += square.mul_(square).sum()
+        if block in owned:
+            sums[owned[block]] = total
     return sums
 
 

@@ -66,13 +66,18 @@ class LaneSum:
         self.freed: list[Tensor] = []
         """Buffers that were pushed and are no longer part of a sum; the caller may write into them again."""
 
-    def push(self, lane: int, gradient_e: Tensor) -> None:
-        """Adds a finished lane; its buffer belongs to the sum until it appears in `freed`."""
+    def push(self, lane: int, gradient_e: Tensor, lanes: int = 1) -> None:
+        """Adds a finished lane, or two that were summed already; the buffer belongs to the sum until it
+        appears in `freed`."""
         if gradient_e.dtype == self._wire_dtype:
-            self._stack.push(lane, gradient_e)
+            self._stack.push(lane, gradient_e, lanes)
             return
-        self._stack.push(lane, gradient_e.to(self._wire_dtype))
+        self._stack.push(lane, gradient_e.to(self._wire_dtype), lanes)
         self.freed.append(gradient_e)
+
+    def take_sibling(self, lane: int) -> Tensor | None:
+        """Gradient of lane − 1, if `lane` is to be added to it next and a plain fp32 addition is that sum."""
+        return self._stack.take_sibling(lane) if self._wire_dtype == torch.float32 else None
 
     def nodes(self) -> list[tuple[int, int, Tensor]]:
         """(lo, size, sum [e]) of the maximal aligned nodes, ascending."""

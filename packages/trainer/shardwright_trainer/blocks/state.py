@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shardwright_trainer.blocks.adamw import AdamW
 from shardwright_trainer.blocks.holding import Held
+from shardwright_trainer.blocks.pieces import PIECE_ELEMENTS, pieces
 from shardwright_trainer.files.crc import crc32c
 from shardwright_trainer.plan.flat import block_bounds
 
@@ -66,17 +67,14 @@ class BlockState:
 
     def update(self, adamw: AdamW, gradient_p: Tensor, clip: float) -> None:
         """One update of every held block from the reduced gradient [p], which is used up."""
-        scratch = torch.empty(
-            min(self.held.block_map.block_elements, self.held.elements),
-            dtype=torch.float32,
-            device=self.flat.device,
-        )
+        length = min(PIECE_ELEMENTS, self.held.elements)
+        scratch = torch.empty(length, dtype=torch.float32, device=self.flat.device)
         for block in self.held.blocks:
-            begin, end = self.held.packed[block]
-            gradient = gradient_p[begin:end]
-            if clip != 1.0:
-                gradient.mul_(clip)
-            adamw.apply(*self.kinds_of(block), gradient, scratch[: end - begin])
+            tensors = (*self.kinds_of(block), gradient_p[slice(*self.held.packed[block])])
+            for master, exp_avg, exp_avg_sq, gradient in zip(*map(pieces, tensors), strict=True):
+                if clip != 1.0:
+                    gradient.mul_(clip)
+                adamw.apply(master, exp_avg, exp_avg_sq, gradient, scratch[: gradient.numel()])
             self.publish(block)
 
     def publish(self, block: int) -> None:

@@ -67,7 +67,7 @@ def move_blocks(
         if found != int(expected):
             raise StateError(
                 "TransferCorrupt",
-                f"block {block} arrived from rank {peer} with crc32c {found:08x}, sent with {int(expected):08x}",
+                f"block {block} arrived from rank {peer} with crc32c {found:08x}, sent {int(expected):08x}",
             )
         target.publish(block)
     return _state_bytes(sends), _state_bytes(receives)

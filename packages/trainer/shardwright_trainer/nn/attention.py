@@ -113,7 +113,7 @@ def _documents(
     lengths = [query.shape[2]] if documents is None else documents
     if query.shape[0] != 1 or sum(lengths) != query.shape[2] or min(lengths) <= 0:
         raise ValueError(
-            f"documents {list(lengths)} do not fill {query.shape[0]} rows of {query.shape[2]} tokens, expected one"
+            f"documents {list(lengths)} do not fill one row: got {query.shape[0]} of {query.shape[2]} tokens"
         )
     return lengths
 

@@ -141,7 +141,7 @@ def _from_directory(directory: str, recipe: Recipe) -> Any:
     if missing:
         raise UserError(
             "ModelTensorMissing",
-            f"the model folder {directory} lacks {len(missing)} tensors of its kind: {', '.join(missing[:5])}",
+            f"the model folder {directory} lacks {len(missing)} of its tensors: {', '.join(missing[:5])}",
         )
     return model.to(recipe.device_type) if recipe.device_type != "cpu" else model
 

@@ -27,7 +27,7 @@ def check_model_directory(directory: str, architectures: Collection[str]) -> dic
     if model_type not in architectures:
         raise UserError(
             "ModelUnsupported",
-            f"{folder / 'config.json'}: model_type {model_type!r}; supported: {', '.join(sorted(architectures))}",
+            f"{folder / 'config.json'}: model_type {model_type!r}; known {', '.join(sorted(architectures))}",
         )
     for path in weight_files(directory):
         check_safetensors(path)

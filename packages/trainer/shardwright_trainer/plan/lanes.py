@@ -39,6 +39,21 @@ class LaneStack(Generic[Value]):
             lo, size, left = self.nodes.pop()
             self.nodes.append((lo, size + right_size, self.merge(left, right)))
 
+    def take_sibling(self, lo: int) -> Value | None:
+        """Removes and returns the value of lane lo − 1 if lane `lo` would be merged with it at once, else
+        None.
+
+        For a caller that can add lane `lo` into that value itself; the sum is pushed back as node (lo − 1,
+        2).
+        """
+        if (
+            self.nodes
+            and self.nodes[-1][1] == 1
+            and _are_siblings(self.nodes[-1], (lo, 1, self.nodes[-1][2]))
+        ):
+            return self.nodes.pop()[2]
+        return None
+
     def finish(self) -> Value:
         """The root. The nodes pushed cover [0, m) without gaps; what is absent on the right is passed
         through."""

@@ -79,7 +79,12 @@ class Accumulators:
         # micro-batch.
         self._narrow = None if trained.flat.dtype == torch.float32 else torch.zeros_like(trained.flat)
         if self._narrow is not None:
-            self._attach(self._narrow)
+            self.attach(self._narrow)
+
+    @property
+    def are_attached(self) -> bool:
+        """Autograd adds into the buffers directly."""
+        return self._narrow is None
 
     def take(self) -> Tensor:
         """A zeroed buffer, attached to the parameters where dtypes allow it."""
@@ -90,7 +95,7 @@ class Accumulators:
             self._mine.add(buffer.data_ptr())
         buffer.zero_()
         if self._narrow is None:
-            self._attach(buffer)
+            self.attach(buffer)
         return buffer
 
     def give(self, buffer: Tensor) -> None:
@@ -104,7 +109,8 @@ class Accumulators:
             buffer.add_(self._narrow)
             self._narrow.zero_()
 
-    def _attach(self, buffer: Tensor) -> None:
+    def attach(self, buffer: Tensor) -> None:
+        """The buffer is where autograd adds gradients from now on."""
         views = self._views.get(buffer.data_ptr())
         if views is None:
             views = [
@@ -133,12 +139,31 @@ class LaneWork:
         losses: list[float] = []
         self.data_seconds = 0.0
         for lane in range(begin, end):
-            buffer = self.accumulators.take()
-            losses.append(self._lane(step, lane, rows.lanes[lane], buffer))
-            sums.push(lane, buffer)
+            buffer = self._sibling(sums, rows, lane)
+            if buffer is not None:
+                losses.append(self._lane(step, lane, rows.lanes[lane], buffer))
+                sums.push(lane - 1, buffer, lanes=2)
+            else:
+                buffer = self.accumulators.take()
+                losses.append(self._lane(step, lane, rows.lanes[lane], buffer))
+                sums.push(lane, buffer)
             while sums.freed:
                 self.accumulators.give(sums.freed.pop())
         return sums, losses
+
+    def _sibling(self, sums: LaneSum, rows: StepRows, lane: int) -> Tensor | None:
+        """The sum a lane may be added into by autograd itself, attached; None when it needs a buffer of its
+        own.
+
+        With one micro-batch autograd adds the finished gradient of each parameter once: the very addition
+        that the tree does, without writing the leaf first.
+        """
+        if len(rows.lanes[lane]) != 1 or not self.accumulators.are_attached:
+            return None
+        buffer = sums.take_sibling(lane)
+        if buffer is not None:
+            self.accumulators.attach(buffer)
+        return buffer
 
     def _lane(self, step: int, lane: int, batches: Sequence[Sequence[int]], buffer: Tensor) -> float:
         recipe, total = self._config.recipe, 0.0

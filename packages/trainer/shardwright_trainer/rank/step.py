@@ -13,7 +13,7 @@ import torch
 
 from shardwright_trainer.blocks.adamw import AdamW
 from shardwright_trainer.blocks.holding import Held
-from shardwright_trainer.blocks.norm import block_square_sums, clip_factor, norm_of
+from shardwright_trainer.blocks.norm import clip_factor, norm_of, scale_and_square
 from shardwright_trainer.blocks.reduce import LaneSum, reduce_to_holders
 from shardwright_trainer.blocks.state import BlockState
 from shardwright_trainer.nn.model import load_model
@@ -256,21 +256,15 @@ class Engine:
         spans = [rows.cut(*lanes_of(plan, rank)) for rank in range(plan.world_size)]
         nodes = sums.nodes()
         gradient_p = reduce_to_holders(membership.gang, membership.held, spans, nodes, self._work.buffers)
-        for _, _, buffer in nodes:
-            if buffer.data_ptr() != gradient_p.data_ptr():
-                self._work.accumulators.give(buffer)
-        gradient_p.mul_(1.0 / rows.trained_tokens)
-        return Pending(step, gradient_p)
+        return Pending(step, gradient_p, [buffer for _, _, buffer in nodes])
 
     def _agree(self, membership: Membership, rows: StepRows, losses: list[float]) -> StepFacts:
         """Everybody's square sums and lane losses in one exchange: the same norm and the same verdict on
         all ranks."""
         assert self._pending is not None
         plan, held = membership.plan, membership.held
-        owned = [
-            self._pending.gradient_p[slice(*membership.mine.packed[block])] for block in membership.mine.owned
-        ]
-        payload = torch.cat([block_square_sums(owned), torch.tensor(losses, dtype=torch.float64)])
+        sums = scale_and_square(self._pending.gradient_p, membership.mine, 1.0 / rows.trained_tokens)
+        payload = torch.cat([sums, torch.tensor(losses, dtype=torch.float64)])
         spans = [rows.cut(*lanes_of(plan, rank)) for rank in range(plan.world_size)]
         sizes = [len(one.owned) + end - begin for one, (begin, end) in zip(held, spans, strict=True)]
         parts = membership.gang.gather(payload.to(self._trained.flat.device), sizes)
@@ -319,5 +313,6 @@ class Engine:
 
     def _release_pending(self) -> None:
         if self._pending is not None:
-            self._work.accumulators.give(self._pending.gradient_p)
+            for buffer in self._pending.buffers:
+                self._work.accumulators.give(buffer)
             self._pending = None
