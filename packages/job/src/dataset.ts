@@ -3,25 +3,22 @@
  * records, what the file holds. Needs no model: token counts and masks are the trainer's.
  */
 import { canonicalJson } from "./canonical-json.ts";
-import { hasImage, isPlainObject, type PlainObject } from "./data-messages.ts";
-import { DATA_HINTS, DATA_TEXTS, type DataProblem, type DataProblemCode } from "./data-problems.ts";
-import { type CanonicalRecord, readRecord } from "./data-records.ts";
+import type { PlainObject } from "./data-messages.ts";
+import { DATA_TEXTS, type DataProblem } from "./data-problems.ts";
+import type { CanonicalRecord } from "./data-records.ts";
 import { type DataContainer, makeRowSource, type RowSource } from "./data-rows.ts";
 import {
-  DEFAULT_MASKS,
   detectShape,
   type Implied,
   isTrainable,
-  KNOWN_KEYS,
-  SHAPE_KEYS,
-  SHAPE_NAMES,
   type Shape,
   shapeAskedFor,
-  type TrainableShape,
 } from "./data-shapes.ts";
 import { type DataStatistics, makeDataSurvey } from "./data-survey.ts";
+import { isImageRow, problemOfShape, readRow, renamed } from "./dataset-row.ts";
 import { fingerprintOf } from "./fingerprint.ts";
-import { DATA_PROBLEMS_MAX, EXAMPLES_MIN } from "./limits.ts";
+import { EXAMPLES_MIN } from "./limits.ts";
+import { makeProblemList, type ProblemList } from "./problem-list.ts";
 import type { DataFormat } from "./spec.ts";
 
 export type DataPart = "train" | "validation" | "test";
@@ -134,40 +131,6 @@ export function makeDatasetChecker(given: Partial<DatasetOptions> = {}): Dataset
   };
 }
 
-interface At {
-  readonly message: string;
-  readonly line: number | null;
-  readonly example: number | null;
-}
-
-interface ProblemList {
-  add(severity: DataProblem["severity"], code: DataProblemCode, at: At): void;
-  count(severity: DataProblem["severity"]): number;
-  list(): DataProblem[];
-  more(): string | null;
-}
-
-/** Keeps the first of each severity and counts the rest; a warning is told once for each text. */
-function makeProblemList(): ProblemList {
-  const kept: Record<DataProblem["severity"], DataProblem[]> = { error: [], warning: [] };
-  const counts = { error: 0, warning: 0 };
-  return {
-    add(severity, code, at) {
-      if (severity === "warning" && kept.warning.some(({ message }) => message === at.message))
-        return;
-      counts[severity]++;
-      if (kept[severity].length >= DATA_PROBLEMS_MAX) return;
-      kept[severity].push({ severity, code, ...at, hint: DATA_HINTS[code] });
-    },
-    count: (severity) => counts[severity],
-    list: () => [...kept.error, ...kept.warning],
-    more() {
-      const hidden = counts.error + counts.warning - kept.error.length - kept.warning.length;
-      return hidden === 0 ? null : DATA_TEXTS.more(hidden);
-    },
-  };
-}
-
 interface RecordReader {
   row(value: PlainObject, line: number, example: number): void;
   end(): void;
@@ -183,6 +146,7 @@ const FINGERPRINTS_MAX = 5_000_000;
 function makeRecordReader(options: DatasetOptions, problems: ProblemList): RecordReader {
   const implied = impliedBy(options);
   const renames = new Map(Object.entries(options.map).map(([role, column]) => [column, role]));
+  const { specialTokens } = options;
   const survey = makeDataSurvey();
   const fingerprints = new Map<string, number>();
   let shape = shapeAskedFor(options.format);
@@ -230,7 +194,7 @@ function makeRecordReader(options: DatasetOptions, problems: ProblemList): Recor
         survey.imageRow();
         return;
       }
-      const record = readRow(value, { shape, implied, line, example, options, problems });
+      const record = readRow(value, { shape, implied, line, example, problems, specialTokens });
       if (!record) return;
       survey.record(record, problems);
       remember(record);
@@ -260,102 +224,4 @@ function checkCount(examples: number, options: DatasetOptions, problems: Problem
   if (examples > 0 && options.allowSmall) problems.add("warning", "invalid_n_examples", at);
   // What is wrong with single rows says more than their number.
   else if (problems.count("error") === 0) problems.add("error", "invalid_n_examples", at);
-}
-
-/** Keys of a row that a message lists. */
-const KEYS_LISTED_MAX = 20;
-
-function listed(keys: Iterable<string>): string {
-  return [...keys].slice(0, KEYS_LISTED_MAX).join(", ");
-}
-
-interface RowContext {
-  readonly line: number;
-  readonly example: number;
-  readonly problems: ProblemList;
-}
-
-/** Columns under the names of their roles; null when a column of the map is not there. */
-function renamed(
-  value: PlainObject,
-  renames: ReadonlyMap<string, string>,
-  { line, example, problems }: RowContext,
-): PlainObject | null {
-  if (renames.size === 0) return value;
-  for (const column of renames.keys()) {
-    if (Object.hasOwn(value, column)) continue;
-    const message = DATA_TEXTS.missingColumn(line, column, listed(Object.keys(value)));
-    problems.add("error", "missing_column", { message, line, example });
-    return null;
-  }
-  return Object.fromEntries(
-    Object.entries(value).map(([key, entry]) => [renames.get(key) ?? key, entry]),
-  );
-}
-
-function problemOfShape(
-  found: readonly Shape[],
-  row: { readonly keys: ReadonlySet<string>; readonly line: number; readonly implied: Implied },
-): { readonly code: DataProblemCode; readonly message: string } {
-  const [only] = found;
-  if (only === undefined) {
-    const message = DATA_TEXTS.unknownShape(row.line, listed(row.keys));
-    const hint = row.implied === "tabular" ? DATA_TEXTS.mapWanted : "";
-    return { code: "unknown_format", message: message + hint };
-  }
-  if (found.length === 1) {
-    return { code: "unsupported_format", message: DATA_TEXTS.unsupported(SHAPE_NAMES[only]) };
-  }
-  const names = found.map((shape) => SHAPE_NAMES[shape]).join(" and ");
-  return { code: "ambiguous_format", message: DATA_TEXTS.ambiguous(row.line, names) };
-}
-
-/** Rows with pictures are skipped whole; one in an answer is an error that the reader names. */
-function isImageRow(value: PlainObject): boolean {
-  const messages = value["messages"];
-  if (!Array.isArray(messages) || !hasImage(messages)) return false;
-  return !hasImage(
-    messages.filter((item: unknown) => isPlainObject(item) && item["role"] === "assistant"),
-  );
-}
-
-interface Row extends RowContext {
-  readonly shape: TrainableShape;
-  readonly implied: Implied;
-  readonly options: DatasetOptions;
-}
-
-/** null when the row had an error; all of its errors are noted. */
-function readRow(value: PlainObject, row: Row): CanonicalRecord | null {
-  const { shape, implied, line, example, problems } = row;
-  const before = problems.count("error");
-  const note = (code: DataProblemCode, message: string): void =>
-    problems.add("error", code, { message, line, example });
-  const missing = SHAPE_KEYS[shape].find((key) => !Object.hasOwn(value, key));
-  if (missing !== undefined) {
-    const others = detectShape(new Set(Object.keys(value)), implied, true);
-    const other = others.find((found) => found !== shape);
-    if (other === undefined) note("missing_messages_list", DATA_TEXTS.missingKey(example, missing));
-    else note("mixed_format", DATA_TEXTS.mixed(SHAPE_NAMES[shape], line, SHAPE_NAMES[other]));
-    return null;
-  }
-  for (const key of Object.keys(value)) {
-    if (KNOWN_KEYS[shape]?.includes(key) ?? true) continue;
-    problems.add("warning", "ignored_key", {
-      message: DATA_TEXTS.ignoredKey(key),
-      line,
-      example,
-    });
-  }
-  const isMlx = implied === "mlx";
-  const mask = isMlx ? "all" : DEFAULT_MASKS[shape];
-  const record = readRecord(shape, value, { line, example, note }, { mask, isMlx });
-  const token = record && specialTokenIn(record, row.options.specialTokens);
-  if (token) note("invalid_token", DATA_TEXTS.invalidToken(example, token));
-  return problems.count("error") > before ? null : record;
-}
-
-function specialTokenIn(record: CanonicalRecord, tokens: readonly string[]): string | null {
-  const texts = [...record.messages.map(({ content }) => content), ...Object.values(record.fields)];
-  return tokens.find((token) => texts.some((text) => text.includes(token))) ?? null;
 }

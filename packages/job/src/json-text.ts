@@ -154,29 +154,38 @@ function scanEscape(text: string, backslash: number, open: number): number {
  * escaped; null when there is none.
  */
 export function unpairedSurrogate(text: string): number | null {
-  for (let at = 0; at < text.length; at++) {
+  // Nearly every line has neither escapes nor halves: three native searches instead of a loop.
+  if (text.isWellFormed() && !text.includes("\\u") && !text.includes("\0")) return null;
+  let at = 0;
+  while (at < text.length) {
     const unit = unitAt(text, at);
-    if (unit === null) {
-      at++;
-      continue;
-    }
-    if (unit.code === 0 || (unit.code >= 0xdc00 && unit.code < 0xe000)) return columnOf(text, at);
-    if (unit.code >= 0xd800 && unit.code < 0xdc00) {
+    if (unit.code === 0 || isLow(unit.code)) return columnOf(text, at);
+    if (isHigh(unit.code)) {
       const low = unitAt(text, at + unit.length);
-      if (!low || low.code < 0xdc00 || low.code >= 0xe000) return columnOf(text, at);
+      if (!isLow(low.code)) return columnOf(text, at);
       at += low.length;
     }
-    at += unit.length - 1;
+    at += unit.length;
   }
   return null;
 }
 
-/** The UTF-16 unit that stands at a place, escaped or not; null for another escape, of two characters. */
-function unitAt(text: string, at: number): { code: number; length: number } | null {
+function isHigh(code: number): boolean {
+  return code >= 0xd800 && code < 0xdc00;
+}
+
+function isLow(code: number): boolean {
+  return code >= 0xdc00 && code < 0xe000;
+}
+
+/** Stands for escapes that are no unit, such as \\n: any code that is neither NUL nor half a pair. */
+const OTHER_ESCAPE = { code: 32, length: 2 };
+
+/** The UTF-16 unit that stands at a place, escaped or not. */
+function unitAt(text: string, at: number): { readonly code: number; readonly length: number } {
   if (text[at] !== "\\") return { code: text.charCodeAt(at), length: 1 };
-  if (text[at + 1] !== "u") return null;
-  const code = Number.parseInt(text.slice(at + 2, at + 6), 16);
-  return Number.isNaN(code) ? null : { code, length: 6 };
+  const digits = /^u([0-9a-fA-F]{4})/.exec(text.slice(at + 1, at + 6))?.[1];
+  return digits === undefined ? OTHER_ESCAPE : { code: Number.parseInt(digits, 16), length: 6 };
 }
 
 /** Columns count characters; half a pair counts as one. */
