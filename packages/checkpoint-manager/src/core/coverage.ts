@@ -48,6 +48,7 @@ function tiles(
     at = Math.max(at, extent.end);
   }
   if (at < section.numel) report("gap", at, section.numel);
+  if (at > section.numel) report("overlap", section.numel, at); // with what lies beyond the section
   return problems;
 }
 
