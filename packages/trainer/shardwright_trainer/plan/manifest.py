@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 # What decides the base weights; everything else in the folder is about people or tokenizers.
 _SUFFIXES = (".safetensors",)
@@ -13,7 +14,7 @@ _NAMES = ("config.json",)
 
 
 def external_json(model_directory: str, cache_directory: str) -> str:
-    """JSON array `[{"as", "type", "files": {name: sha256}}]` of the base model.
+    """JSON array `[{"as", "type", "source", "files": {name: sha256}}]` of the base model.
 
     Digests are remembered in cache_directory by path, size and time of change: hashing takes a second for
     every GB. Raises OSError when a file cannot be read.
@@ -25,7 +26,9 @@ def external_json(model_directory: str, cache_directory: str) -> str:
         if path.is_file() and (path.suffix in _SUFFIXES or path.name in _NAMES)
     )
     files = {name: _digest(folder / name, Path(cache_directory)) for name in names}
-    return json.dumps([{"as": "base", "type": "hf", "files": files}], sort_keys=True, separators=(",", ":"))
+    source = f"file://{quote(str(folder.resolve()))}"
+    entry = {"as": "base", "type": "hf", "source": source, "files": files}
+    return json.dumps([entry], sort_keys=True, separators=(",", ":"))
 
 
 def _digest(path: Path, cache: Path) -> str:

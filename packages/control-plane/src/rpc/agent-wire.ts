@@ -1,0 +1,259 @@
+/** AgentService messages ↔ the core's plain data. Nothing is decided here. */
+import {
+  blockMapToWire,
+  lanesToWire,
+  layoutFromWire,
+  planToWire,
+  transferToWire,
+} from "@shardwright/planner";
+import type {
+  GenerationMember,
+  PrepareGeneration,
+  RankHolding,
+  SaveKey,
+  SessionRequest,
+  SessionResponse,
+  StateSource,
+  StepReport,
+} from "@shardwright/proto";
+import type { Directive } from "../core/directives.ts";
+import type {
+  Holding,
+  JobFacts,
+  MemberEvent,
+  PreparedGeneration,
+  SaveKeyState,
+} from "../core/state.ts";
+import type { LaneRow } from "../ports.ts";
+import type { JobRecord } from "../ports.ts";
+
+type Said<K extends MemberEvent["kind"]> = Omit<Extract<MemberEvent, { readonly kind: K }>, "member" | "incarnation">;
+export type MemberSaid = { [K in MemberEvent["kind"]]: Said<K> }[MemberEvent["kind"]];
+
+/** What a member's message means to the job; null for beats, steps and logs, which take other ways. */
+export function eventOf(request: SessionRequest): MemberSaid | null {
+  const generation = Number(request.generation);
+  const { body } = request;
+  switch (body?.$case) {
+    case "hello": {
+      const { pid, loaded, runningGeneration } = body.value;
+      return { kind: "hello", pid, loaded, runningGeneration: Number(runningGeneration) };
+    }
+    case "loading": {
+      const { phase, doneRatio, detail } = body.value;
+      return { kind: "loading", doing: `${phase} ${Math.round(doneRatio * 100)} % ${detail}`.trim() };
+    }
+    case "loaded": {
+      const { ranks } = body.value;
+      return {
+        kind: "loaded",
+        facts: factsOf(body.value),
+        ranks: ranks.map((rank) => ({ localRank: rank.localRank, pid: rank.pid, holding: null })),
+      };
+    }
+    case "ready":
+      return {
+        kind: "ready",
+        generation,
+        seconds: body.value.seconds,
+        evidence: body.value.ranks.map((rank) => ({
+          rank: rank.rank,
+          ownedBlocks: rank.ownedBlocksCount,
+          replicaBlocks: rank.replicaBlocksCount,
+          version: Number(rank.version),
+          receivedBytes: Number(rank.receivedBytes),
+        })),
+      };
+    case "generationFailed":
+      return { kind: "generationFailed", generation, reason: { code: body.value.code, sentence: body.value.sentence } };
+    case "interrupted":
+      return {
+        kind: "interrupted",
+        generation,
+        ranks: body.value.ranks.map((rank) => ({ localRank: rank.localRank, pid: rank.pid, holding: holdingOf(rank) })),
+      };
+    case "rankExit": {
+      const { localRank, pid, cause, sentence, respawning } = body.value;
+      return { kind: "rankExit", localRank, pid, cause, sentence, respawning };
+    }
+    case "saveStaged": {
+      const { step, trigger } = body.value;
+      return { kind: "staged", generation, step: Number(step), trigger: trigger === "final" ? "final" : "periodic" };
+    }
+    case "prepared": {
+      const { key, prepared } = body.value;
+      if (key === undefined || prepared === undefined) return null;
+      const { writer, incarnation, manifestPath, manifestSha256, bytes } = prepared;
+      return {
+        kind: "wrote",
+        key: keyOf(key),
+        prepared: { writer, incarnation, manifestPath, manifestSha256, bytes: Number(bytes) },
+      };
+    }
+    case "saveFailed": {
+      const { key, writer, code, message } = body.value;
+      if (key === undefined) return null;
+      return { kind: "saveFailed", key: keyOf(key), writer, reason: { code, sentence: message } };
+    }
+    case "finished":
+      return { kind: "finished", generation, step: Number(body.value.step) };
+    case "leaving":
+      return { kind: "leaving", why: body.value.why };
+    default:
+      return null;
+  }
+}
+
+function factsOf(loaded: Extract<NonNullable<SessionRequest["body"]>, { $case: "loaded" }>["value"]): JobFacts {
+  const { layout, data, recipeSha256, externalJson, loraJson } = loaded;
+  return {
+    layout: layoutFromWire(layout ?? { tensors: [], elementsCount: 0n, fingerprint: "" }),
+    dataDigest: data?.digest ?? "",
+    recipeSha256,
+    totalSteps: Number(data?.totalSteps ?? 0n),
+    stepsPerEpoch: Number(data?.stepsPerEpoch ?? 0n),
+    rows: Number(data?.rowsCount ?? 0n),
+    trainedTokens: Number(data?.trainedTokensCount ?? 0n),
+    externalJson,
+    loraJson,
+  };
+}
+
+export function holdingOf(rank: RankHolding): Holding {
+  return {
+    generation: Number(rank.generation),
+    rank: rank.rank,
+    version: Number(rank.version),
+    pending: rank.pending,
+  };
+}
+
+export function keyOf(key: SaveKey): SaveKeyState {
+  const { run, step, generation, saveId } = key;
+  return { run, step: Number(step), generation: Number(generation), try: key.try, saveId };
+}
+
+export function keyToWire(key: SaveKeyState): SaveKey {
+  const { run, step, generation, saveId } = key;
+  return { run, step: BigInt(step), generation: BigInt(generation), try: key.try, saveId };
+}
+
+/** The lanes of one rank's report as rows of the journal. */
+export function laneRowsOf(report: StepReport): LaneRow[] {
+  return report.lanes.map((lane) => ({
+    step: Number(report.step),
+    lane: lane.lane,
+    lossSum: lane.lossSum,
+    exampleIds: lane.exampleIds.map(Number),
+    trainedTokens: Number(lane.trainedTokensCount),
+    processedTokens: Number(lane.processedTokensCount),
+  }));
+}
+
+export interface DirectiveContext {
+  readonly record: JobRecord;
+  /** The stored spec with model.source as the trainer can open it. */
+  readonly specJson: string;
+  readonly member: string;
+  readonly workDirectory: string;
+}
+
+export function directiveToWire(directive: Directive, context: DirectiveContext): SessionResponse {
+  const { record } = context;
+  const live = "live" in record.state ? record.state.live : null;
+  switch (directive.kind) {
+    case "load": {
+      const plan = live?.plan ?? record.state.submittedPlan;
+      const slot = live?.members.find(({ name }) => name === context.member)?.slot ?? 0;
+      const value = {
+        jobName: record.name,
+        specJson: context.specJson,
+        plan: planToWire(plan),
+        workDirectory: context.workDirectory,
+        ranksCount: plan.ranksPerMember,
+        slot,
+      };
+      return { generation: 0n, body: { $case: "load", value } };
+    }
+    case "prepare": {
+      const { plan } = directive;
+      const value = prepareToWire(plan, context);
+      return { generation: BigInt(plan.number), body: { $case: "prepare", value } };
+    }
+    case "commit":
+      return {
+        generation: BigInt(directive.generation),
+        body: { $case: "commit", value: { step: BigInt(directive.step) } },
+      };
+    case "discard":
+      return { generation: BigInt(directive.generation), body: { $case: "discard", value: {} } };
+    case "persist": {
+      const { key, directory, schemaSha256, schemaJson, crcBlockBytes } = directive.begun;
+      const value = { key: keyToWire(key), directory, schemaSha256, schemaJson, crcBlockBytes };
+      return { generation: BigInt(key.generation), body: { $case: "persist", value } };
+    }
+    case "decided": {
+      const { step, generation, key, status } = directive.save;
+      const named = key ?? { run: record.uid, step, generation, try: 0, saveId: "" };
+      const value = { key: keyToWire(named), status };
+      return { generation: BigInt(generation), body: { $case: "saveDecided", value } };
+    }
+    case "stop":
+      return { generation: 0n, body: { $case: "stop", value: { why: directive.why } } };
+    default:
+      return directive satisfies never;
+  }
+}
+
+// A step of the largest plans on the slowest network; a dead peer is noticed long before by its reset.
+const COLLECTIVE_TIMEOUT_SECONDS_MIN = 30;
+const COLLECTIVE_TIMEOUT_STEPS = 5;
+
+function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): PrepareGeneration {
+  const live = "live" in record.state ? record.state.live : null;
+  const parallel = live?.plan ?? record.state.submittedPlan;
+  const seconds = live?.progress?.seconds ?? parallel.stepSecondsPredicted;
+  return {
+    members: membersToWire(plan),
+    worldSize: plan.seats.length,
+    blockMap: blockMapToWire(plan.blockMap),
+    lanes: lanesToWire(plan.lanes),
+    source: sourceToWire(plan),
+    storeHost: live?.store?.host ?? "",
+    storePort: live?.store?.port ?? 0,
+    storePrefix: plan.storePrefix,
+    saveEveryStepsCount: parallel.saveEverySteps,
+    totalSteps: BigInt(live?.facts?.totalSteps ?? 0),
+    collectiveTimeoutSeconds: Math.max(COLLECTIVE_TIMEOUT_SECONDS_MIN, COLLECTIVE_TIMEOUT_STEPS * seconds),
+  };
+}
+
+function membersToWire({ seats }: PreparedGeneration): GenerationMember[] {
+  return [...new Set(seats.map(({ member }) => member))].map((member) => {
+    const own = seats.filter((seat) => seat.member === member);
+    return {
+      member,
+      slot: own[0]?.slot ?? 0,
+      firstRank: own[0]?.rank ?? 0,
+      ranksCount: own.length,
+      localRanks: own.map(({ localRank }) => localRank),
+    };
+  });
+}
+
+function sourceToWire({ source }: PreparedGeneration): StateSource {
+  switch (source.kind) {
+    case "fresh":
+      return { source: { $case: "fresh", value: {} } };
+    case "live": {
+      const value = { targetVersion: BigInt(source.targetVersion), transfer: transferToWire(source.transfer) };
+      return { source: { $case: "live", value } };
+    }
+    case "checkpoint": {
+      const value = { runDirectory: source.directory, commit: source.commit, step: BigInt(source.step) };
+      return { source: { $case: "checkpoint", value } };
+    }
+    default:
+      return source satisfies never;
+  }
+}

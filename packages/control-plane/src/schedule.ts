@@ -1,0 +1,71 @@
+import { memberName } from "@shardwright/job";
+import { type Holding, scheduleCycle, type WaitingJob, withHoldings } from "@shardwright/scheduler";
+import type { JobEvent, JobState } from "./core/state.ts";
+import type { JobRecord, JobStore, Launcher } from "./ports.ts";
+
+export interface ScheduleWorld {
+  readonly store: JobStore;
+  readonly launcher: Launcher;
+  readonly now: () => number;
+  /** Applies to the job if it is still queued; otherwise nothing happens. */
+  readonly deliver: (uid: string, event: JobEvent) => Promise<void>;
+}
+
+/** One scheduler cycle: it proposes over a snapshot, each proposal is applied by the job's own decision. */
+export async function runCycle(world: ScheduleWorld): Promise<void> {
+  // 1. Snapshot: the machine, and what our jobs hold of it.
+  const records = await world.store.unfinished();
+  const snapshot = withHoldings(world.launcher.snapshot(), records.flatMap((record) => holdingsOf(record)));
+  // 2. Who waits.
+  const waiting = records.flatMap(waitingOf);
+  if (waiting.length === 0) return;
+  // 3. Propose.
+  const { placements, waits } = scheduleCycle(snapshot, waiting, world.now());
+  // 4. Apply; a job that is no longer queued ignores it.
+  for (const { job, assignments, reason } of placements) {
+    const record = records.find(({ uid }) => uid === job);
+    const members = assignments.map(({ member, node }) => ({ name: memberName(record?.name ?? job, member), node }));
+    await world.deliver(job, { kind: "placed", members, reason });
+  }
+  for (const { job, reason } of waits) await world.deliver(job, { kind: "waits", reason });
+}
+
+
+function holdingsOf({ uid, state }: JobRecord): Holding[] {
+  const live = "live" in state && !isReleased(state) ? state.live : null;
+  if (live === null) return [];
+  return live.members.map(({ node }) => ({
+    job: uid,
+    queue: state.spec.queue,
+    node,
+    slots: live.plan.ranksPerMember,
+  }));
+}
+
+/** Its members are gone: what it had is free. */
+function isReleased(state: JobState): boolean {
+  const isOver = state.phase !== "queued" && state.phase !== "active";
+  return isOver && !state.effects.some(({ kind }) => kind === "release");
+}
+
+function waitingOf(record: JobRecord): WaitingJob[] {
+  const { uid, name, state, createdMs } = record;
+  if (state.phase !== "queued" || state.spec.suspend) return [];
+  const { spec, submittedPlan: plan } = state;
+  return [
+    {
+      uid,
+      name,
+      queue: spec.queue,
+      priority: spec.priority,
+      submittedMs: createdMs,
+      gang: {
+        members: plan.members,
+        slotsPerMember: plan.ranksPerMember,
+        device: null,
+        bytesPerRank: plan.peakBytesPredicted,
+      },
+      membersMin: Math.min(plan.members, spec.resources.members.min ?? plan.members),
+    },
+  ];
+}

@@ -1,0 +1,118 @@
+import type { StepReport } from "@shardwright/proto";
+import type { StepFacts } from "./core/state.ts";
+import type { JobHistory, LaneRow } from "./ports.ts";
+import { laneRowsOf } from "./rpc/agent-wire.ts";
+
+/** What the journal holds after a batch of reports. */
+export interface Recorded {
+  /** Highest step without a gap. */
+  readonly step: number;
+  readonly facts: StepFacts;
+}
+
+/** The reports of one job's ranks on their way into the journal; batches share one durable write. */
+export interface StepRows {
+  /** `known`: the job's last facts, for running totals. Rejects when a lane differs from what it was before. */
+  add(report: StepReport, context: StepContext): void;
+}
+
+export interface StepContext {
+  readonly uid: string;
+  readonly lanes: number;
+  readonly known: { readonly step: number; readonly facts: StepFacts | null };
+}
+
+export interface StepRowsWorld {
+  readonly history: JobHistory;
+  readonly now: () => number;
+  /** After each batch. */
+  readonly recorded: (uid: string, recorded: Recorded) => void;
+  readonly failed: (uid: string, reason: unknown) => void;
+}
+
+interface Pending {
+  rows: LaneRow[];
+  latest: StepReport | null;
+  context: StepContext;
+  running: boolean;
+  /** Tokens of steps that are not complete yet, by step and lane. */
+  readonly tokens: Map<number, Map<number, { trained: number; processed: number }>>;
+  totals: { step: number; trained: number; processed: number };
+}
+
+export function createStepRows(world: StepRowsWorld): StepRows {
+  const jobs = new Map<string, Pending>();
+  const flush = async (uid: string, job: Pending): Promise<void> => {
+    job.running = true;
+    try {
+      while (job.rows.length > 0) {
+        const rows = job.rows;
+        job.rows = [];
+        const step = await world.history.recordLanes(uid, rows, job.context.lanes);
+        const facts = factsAfter(job, step, world.now());
+        if (facts !== null) world.recorded(uid, { step, facts });
+      }
+    } catch (reason) {
+      world.failed(uid, reason);
+    } finally {
+      job.running = false;
+      if (job.rows.length === 0) jobs.delete(uid);
+    }
+  };
+  return {
+    add: (report, context) => {
+      const job = jobs.get(context.uid) ?? begin(context);
+      jobs.set(context.uid, job);
+      job.context = context;
+      const rows = laneRowsOf(report);
+      job.rows.push(...rows);
+      for (const row of rows) noteTokens(job, row);
+      if (job.latest === null || report.step >= job.latest.step) job.latest = report;
+      if (!job.running) void flush(context.uid, job);
+    },
+  };
+}
+
+function begin(context: StepContext): Pending {
+  const { known } = context;
+  const totals = {
+    step: known.step,
+    trained: known.facts?.trainedTokens ?? 0,
+    processed: known.facts?.processedTokens ?? 0,
+  };
+  return { rows: [], latest: null, context, running: false, tokens: new Map(), totals };
+}
+
+function noteTokens(job: Pending, row: LaneRow): void {
+  if (row.step <= job.totals.step) return;
+  const lanes = job.tokens.get(row.step) ?? new Map();
+  lanes.set(row.lane, { trained: row.trainedTokens, processed: row.processedTokens });
+  job.tokens.set(row.step, lanes);
+}
+
+/** Facts of the newest report, with totals over every step the journal now holds without a gap. */
+function factsAfter(job: Pending, step: number, now: number): StepFacts | null {
+  const { latest, totals } = job;
+  if (latest === null) return null;
+  let stepTokens = 0;
+  for (let next = totals.step + 1; next <= step; next++) {
+    stepTokens = 0;
+    for (const { trained, processed } of job.tokens.get(next)?.values() ?? []) {
+      totals.trained += trained;
+      totals.processed += processed;
+      stepTokens += processed;
+    }
+    job.tokens.delete(next);
+  }
+  totals.step = Math.max(totals.step, step);
+  return {
+    loss: latest.loss,
+    gradNorm: latest.gradNorm,
+    learningRate: latest.learningRate,
+    seconds: latest.seconds,
+    trainedTokens: totals.trained,
+    processedTokens: totals.processed,
+    stepTokens,
+    atMs: now,
+  };
+}
