@@ -10,6 +10,7 @@ export const SWC_VERSION = 1;
 export type Digest = `sha256:${string}`;
 
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
+/** True for `sha256:` and 64 lower-case hexadecimal digits. */
 export function isDigest(text: string): text is Digest {
   return DIGEST.test(text);
 }
@@ -23,6 +24,7 @@ export interface CommitKey {
 
 const COMMIT_KEY = /^(\d{20})-(\d{10})-(\d{3})$/;
 
+/** The key as it stands in paths; step and generation must be safe non-negative integers. */
 export function commitKeyText(key: CommitKey): string {
   return [
     String(key.step).padStart(20, "0"),
@@ -40,6 +42,7 @@ export function readCommitKey(text: string): CommitKey | null {
   return Number.isSafeInteger(step) ? { step, generation, try: attempt } : null;
 }
 
+/** Why a save was made. */
 export const SAVE_TRIGGERS = [
   "periodic",
   "final",
@@ -78,6 +81,7 @@ export interface StartMarker {
   readonly self: Digest;
 }
 
+/** What is stored per element: master, exp_avg, exp_avg_sq. */
 export interface KindSchema {
   readonly dtype: string;
   readonly numel: "same";
@@ -97,6 +101,7 @@ export interface SchemaSection {
   readonly kinds: Readonly<Record<string, KindSchema>>;
 }
 
+/** A trainable tensor and where it lies in its section. */
 export interface SchemaTensor {
   readonly fqn: string;
   readonly shape: readonly number[];
@@ -108,6 +113,7 @@ export interface SchemaTensor {
   readonly aliases: readonly string[];
 }
 
+/** A stored tensor that is not trained, such as a buffer. */
 export interface AuxTensor {
   readonly fqn: string;
   readonly shape: readonly number[];
@@ -115,6 +121,7 @@ export interface AuxTensor {
   readonly kind: string;
 }
 
+/** A tensor that is not stored: it comes from the external weights. */
 export interface FrozenTensor {
   readonly fqn: string;
   readonly shape: readonly number[];
@@ -176,6 +183,7 @@ export interface ExternalWeights {
   readonly files: Readonly<Record<string, Digest>>;
 }
 
+/** Parameters with the same settings; rates are those of the commit's step. */
 export interface OptimizerGroup {
   readonly id: number;
   readonly lr: number;
@@ -186,6 +194,7 @@ export interface OptimizerGroup {
   readonly params_sha256: Digest;
 }
 
+/** The optimizer as of the commit; its step is also the position of the schedule. */
 export interface OptimizerRecord {
   readonly class: string;
   readonly step: number;
@@ -207,6 +216,7 @@ export interface DataCursor {
   readonly epoch: number;
 }
 
+/** Where training stands: schedule, loss scale, tokens, data. */
 export interface TrainRecord {
   readonly lr_scheduler: { readonly type: string; readonly warmup: number; readonly total: number };
   readonly scaler: {
@@ -218,6 +228,7 @@ export interface TrainRecord {
   readonly data: DataCursor;
 }
 
+/** The adapter whose tensors are the trainable space. */
 export interface LoraRecord {
   readonly r: number;
   readonly alpha: number;

@@ -6,12 +6,14 @@ export interface CsvRow {
   readonly cells: readonly string[];
 }
 
+/** What a line led to. */
 export type CsvStep =
   | { readonly kind: "row"; readonly row: CsvRow }
   /** The row goes on; nothing to do yet. */
   | { readonly kind: "more" }
   | { readonly kind: "fault"; readonly line: number; readonly problem: string };
 
+/** Fed line by line. */
 export interface CsvReader {
   /** The next line without its end; an empty line outside quotes is a row without cells. */
   line(text: string, number: number): CsvStep;

@@ -18,6 +18,7 @@ import type { DataSource, DataSpec, ModelRef } from "./spec.ts";
 /** Names of columns, templates and modules. */
 const WORD_CHARACTERS_MAX = 256;
 
+/** `spec.model`. */
 export const model: Reader<ModelRef> = object<ModelRef>({
   source: required(source({ fineTuned: true }), '"file:///models/SmolLM2-135M-Instruct"'),
   revision: optional(text(WORD_CHARACTERS_MAX), DEFAULTS.model.revision),
@@ -77,6 +78,7 @@ const packing: Reader<{ readonly length: number }> = (value, at) => {
   return { length };
 };
 
+/** `spec.data`. */
 export const data: Reader<DataSpec> = object<DataSpec>(
   {
     train: dataSource,

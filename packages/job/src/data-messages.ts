@@ -2,6 +2,7 @@
 import { DATA_TEXTS, type DataProblemCode, ROLES } from "./data-problems.ts";
 import { TOOLS_MAX } from "./limits.ts";
 
+/** A call of a tool by the assistant. */
 export interface ToolCall {
   readonly type: "function";
   /** Arguments parsed, as chat templates expect them. */
@@ -9,6 +10,7 @@ export interface ToolCall {
   readonly id?: string;
 }
 
+/** One turn as templates take it. */
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant" | "tool";
   readonly content: string;
@@ -19,10 +21,12 @@ export interface ChatMessage {
   readonly weight?: 0 | 1;
 }
 
+/** A decoded JSON object. */
 export type PlainObject = Readonly<Record<string, unknown>>;
 /** Takes an error of the example at hand. */
 export type Note = (code: DataProblemCode, message: string) => void;
 
+/** True for an object that is no list and not null. */
 export function isPlainObject(value: unknown): value is PlainObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -119,6 +123,7 @@ export function readTools(x: number, value: unknown, note: Note): PlainObject[] 
   return tools;
 }
 
+/** The name of a declared tool; null when it has none. */
 export function nameOfTool(tool: PlainObject): string | null {
   const called = tool["function"];
   return isPlainObject(called) && typeof called["name"] === "string" ? called["name"] : null;

@@ -4,8 +4,10 @@
  */
 import { EXAMPLES_MIN, TOOLS_MAX } from "./limits.ts";
 
+/** Errors stop a job, warnings are told. */
 export type Severity = "error" | "warning";
 
+/** One thing that is wrong with a file of training data. */
 export interface DataProblem {
   readonly severity: Severity;
   readonly code: DataProblemCode;
@@ -54,6 +56,7 @@ export const DATA_HINTS = {
 } as const satisfies Record<string, string>;
 export type DataProblemCode = keyof typeof DATA_HINTS;
 
+/** Roles that a chat message may have. */
 export const ROLES = ["system", "developer", "user", "assistant", "tool", "function"] as const;
 
 /** Text of a problem from its facts. Hosted services use the same words where they have the same check. */

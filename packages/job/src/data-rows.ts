@@ -33,12 +33,14 @@ export interface RowSink {
   examples(): number;
 }
 
+/** Takes a file line by line and hands its rows to a sink. */
 export interface RowSource {
   /** A decoded line; a line feed, a carriage return before it and a byte order mark may still be there. */
   line(text: string, number: number): void;
   end(): void;
 }
 
+/** Checks the encoding and the length of every line, then reads it as its container wants. */
 export function makeRowSource(container: DataContainer, sink: RowSink): RowSource {
   const source = MAKERS[container](sink);
   return {

@@ -50,6 +50,7 @@ export const KNOWN_KEYS: Readonly<Record<TrainableShape, readonly string[] | nul
   tabular: null,
 };
 
+/** Which tokens of a record are learned. */
 export type RecordMask = "assistant" | "completion" | "all";
 
 /** What a mask policy of `auto` means. */
@@ -65,6 +66,7 @@ export const DEFAULT_MASKS: Readonly<Record<TrainableShape, RecordMask>> = {
 /** What the place or the name of a file says of its rows, before a row is seen. */
 export type Implied = "mlx" | "tabular" | null;
 
+/** False for shapes that are recognised only to be refused. */
 export function isTrainable(shape: Shape): shape is TrainableShape {
   return (TRAINABLE_SHAPES as readonly string[]).includes(shape);
 }

@@ -2,12 +2,14 @@
 import { DATA_TEXTS, type DataProblem, type DataProblemCode } from "./data-problems.ts";
 import type { CanonicalRecord } from "./data-records.ts";
 
+/** Over all examples; all 0 when there are none. */
 export interface Spread {
   readonly min: number;
   readonly mean: number;
   readonly max: number;
 }
 
+/** What a file holds, without knowing any tokenizer. */
 export interface DataStatistics {
   readonly examples: number;
   readonly imageRowsSkipped: number;
@@ -31,6 +33,7 @@ interface Problems {
   ): void;
 }
 
+/** Told every record; warns of what it sees. */
 export interface DataSurvey {
   record(record: CanonicalRecord, problems: Problems): void;
   imageRow(): void;
@@ -48,6 +51,7 @@ const SECRETS: readonly { readonly what: string; readonly pattern: RegExp }[] = 
   { what: "an OpenAI key", pattern: /\bsk-(?:proj-)?[A-Za-z0-9_-]{32}/ },
 ];
 
+/** An empty survey. */
 export function makeDataSurvey(): DataSurvey {
   let imageRowsSkipped = 0;
   let withoutSystem = 0;

@@ -21,6 +21,7 @@ function listed(keys: Iterable<string>): string {
   return [...keys].slice(0, KEYS_LISTED_MAX).join(", ");
 }
 
+/** Where a row stands, and where its problems go. */
 export interface RowContext {
   readonly line: number;
   readonly example: number;
@@ -45,6 +46,7 @@ export function renamed(
   );
 }
 
+/** Why the shapes found for the first row do not do: none, several, or one that is not trained. */
 export function problemOfShape(
   found: readonly Shape[],
   row: { readonly keys: ReadonlySet<string>; readonly line: number; readonly implied: Implied },
@@ -71,6 +73,7 @@ export function isImageRow(value: PlainObject): boolean {
   );
 }
 
+/** A row of a settled shape. */
 export interface Row extends RowContext {
   readonly shape: TrainableShape;
   readonly implied: Implied;

@@ -21,8 +21,10 @@ import { EXAMPLES_MIN } from "./limits.ts";
 import { makeProblemList, type ProblemList } from "./problem-list.ts";
 import type { DataFormat } from "./spec.ts";
 
+/** What a file is for. */
 export type DataPart = "train" | "validation" | "test";
 
+/** How a file is to be read; everything has a default. */
 export interface DatasetOptions {
   readonly container: DataContainer;
   /** The file lies in an MLX folder: its name is train.jsonl, valid.jsonl or test.jsonl. */
@@ -55,6 +57,7 @@ const DEFAULT_OPTIONS: DatasetOptions = {
   onRecord: () => undefined,
 };
 
+/** What is wrong with a file, and what it holds. */
 export interface DatasetReport {
   /** No errors. */
   readonly ok: boolean;
@@ -72,6 +75,7 @@ export interface DatasetReport {
   readonly fingerprints: ReadonlyMap<string, number>;
 }
 
+/** Fed line by line, in constant memory but for fingerprints and text documents. */
 export interface DatasetChecker {
   /** The next line, decoded; `number` from 1. */
   line(text: string, number: number): void;
@@ -92,6 +96,7 @@ export function checkDataset(
   return checker.end();
 }
 
+/** A checker for one file; files are never mixed. */
 export function makeDatasetChecker(given: Partial<DatasetOptions> = {}): DatasetChecker {
   const options = { ...DEFAULT_OPTIONS, ...given };
   const problems = makeProblemList();

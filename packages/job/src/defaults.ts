@@ -4,6 +4,7 @@ import type { ExportSpec, FaultBudget, JobSpec, Method } from "./spec.ts";
 /** Rates that train: LoRA takes about ten times the rate of full tuning. */
 const LEARNING_RATES: Readonly<Record<Method, number>> = { lora: 2e-4, qlora: 2e-4, full: 1e-5 };
 
+/** The peak rate when none is given. */
 export function defaultLearningRate(method: Method): number {
   return LEARNING_RATES[method];
 }
@@ -25,6 +26,7 @@ const FAULT_BUDGET: FaultBudget = {
 
 type Fixed<T> = Omit<T, "learningRate" | "source" | "train" | "validation" | "test">;
 
+/** By section and field, as in the spec. */
 export const DEFAULTS = {
   model: { revision: null, acceptLicence: false },
   rowsMax: null,

@@ -17,6 +17,7 @@ export interface Complaint {
   readonly problem: string;
 }
 
+/** What a fault may carry besides its message. */
 export interface FaultDetails {
   readonly complaints?: readonly Complaint[];
   readonly cause?: unknown;

@@ -23,6 +23,7 @@ export interface Place {
 /** `null` and `undefined` are the absent value. */
 export type Reader<T> = (value: unknown, at: Place) => T;
 
+/** Notes what is wrong at a place; beyond COMPLAINTS_MAX nothing more is noted. */
 export function complain(at: Place, problem: string): void {
   if (at.report.complaints.length < COMPLAINTS_MAX) {
     at.report.complaints.push({ path: at.path, problem });
@@ -70,6 +71,7 @@ export function required<T>(reader: Reader<T>, example: string): Reader<T> {
   };
 }
 
+/** Both ends included. */
 export interface Range {
   readonly min: number;
   readonly max: number;
@@ -77,6 +79,7 @@ export interface Range {
   readonly of?: string;
 }
 
+/** A whole number in a range; text that looks like one is refused with a hint. */
 export function integer(range: Range): Reader<number> {
   return (value, at) => {
     if (typeof value === "number" && Number.isInteger(value) && within(value, range)) return value;
@@ -110,6 +113,7 @@ function unquote(value: unknown): string {
   return isNumber ? "; write it without quotes" : "";
 }
 
+/** true or false, nothing that only looks like it. */
 export const flag: Reader<boolean> = (value, at) => {
   if (typeof value === "boolean") return value;
   complain(at, `must be true or false, got ${shown(value)}`);
@@ -156,6 +160,7 @@ function hint(value: unknown, words: readonly string[]): string {
   return near === null ? "" : `; did you mean "${near}"?`;
 }
 
+/** A list whose entries are all read; a bad entry has its own path. */
 export function listOf<T>(reader: Reader<T>, entriesMax: number = LIST_ENTRIES_MAX): Reader<T[]> {
   return (value, at) => {
     if (!Array.isArray(value)) {
@@ -180,8 +185,10 @@ export function asObject(value: unknown, at: Place): Readonly<Record<string, unk
   return null;
 }
 
+/** A reader for each field. */
 export type Readers<T> = { readonly [K in keyof T]-?: Reader<T[K]> };
 
+/** Fields that an object may have besides the ones that are read. */
 export interface ObjectRules {
   /** Fields of the full product that this release refuses, and what to do instead. */
   readonly later?: Readonly<Record<string, string>>;

@@ -51,6 +51,7 @@ function randomText(bytes: Uint8Array): string {
   return text;
 }
 
+/** True for a ULID in capitals. */
 export function isJobUid(text: string): text is JobUid {
   return ULID.test(text);
 }

@@ -7,6 +7,7 @@ import type { EvaluationView, JobStatusView, JobView, PlanView, ProgressView } f
 
 type PlainObject = Record<string, unknown>;
 
+/** Everything of a job; parsing the object gives the same document. */
 export function jobToObject(view: JobView): PlainObject {
   const { labels, annotations } = view.document.metadata;
   return {

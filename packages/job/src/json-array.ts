@@ -1,11 +1,13 @@
 /** The elements of one large JSON array, a line at a time, without holding more than one of them. */
 
+/** The text of one element, without the comma. */
 export interface ArrayElement {
   /** The line on which the element begins. */
   readonly line: number;
   readonly text: string;
 }
 
+/** Fed line by line. */
 export interface ArraySplitter {
   /** Elements that end on this line. */
   line(text: string, number: number): ArrayElement[];

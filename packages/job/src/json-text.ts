@@ -4,10 +4,12 @@
  */
 import { DEPTH_MAX, KEYS_MAX } from "./limits.ts";
 
+/** A value, or what is wrong with the text. */
 export type JsonReading =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly problem: string };
 
+/** Reads one JSON text; numbers beyond range, deep nesting and very wide objects are refused too. */
 export function readJson(text: string): JsonReading {
   let value: unknown;
   try {

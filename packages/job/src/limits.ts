@@ -4,7 +4,9 @@
 export const NAME_CHARACTERS_MAX = 48;
 /** Labels and annotations are copied to every event and listing; OpenAI's metadata has the same bounds. */
 export const METADATA_ENTRIES_MAX = 16;
+/** Keys of labels and annotations; OpenAI's bound. */
 export const METADATA_KEY_CHARACTERS_MAX = 64;
+/** Values of labels and annotations; OpenAI's bound. */
 export const METADATA_VALUE_CHARACTERS_MAX = 512;
 
 /** A job document is written by hand; a mebibyte is a thousand times a long one. The CLI and the gRPC door check it before decoding. */
@@ -24,12 +26,15 @@ export const COMPLAINTS_MAX = 100;
 
 /** Paths: Linux's PATH_MAX. */
 export const SOURCE_CHARACTERS_MAX = 4096;
-/** 4 sources of at most 1,024 members of 16 ranks would already be 16,384; no plan is made beyond. */
+/** Members of one job: every step is a barrier of all ranks, and none so wide was ever tried. */
 export const MEMBERS_MAX = 1024;
+/** Ranks of one member: no machine has more GPUs. */
 export const RANKS_PER_MEMBER_MAX = 64;
+/** Threads of one rank: more than the cores of a large machine only wait for one another. */
 export const THREADS_PER_RANK_MAX = 256;
 /** The step counter is an unsigned 64-bit number on the wire and a 20-digit one in names; a job of this many steps would run for decades. */
 export const STEPS_MAX = 1_000_000_000;
+/** Passes over the data: beyond it every small model has learned its data by heart long ago. */
 export const EPOCHS_MAX = 10_000;
 /** Rows of one optimizer step; the data index addresses them with 32 bits. */
 export const BATCH_SIZE_MAX = 1_048_576;
@@ -49,6 +54,7 @@ export const PRIORITY_MAX = 1_000_000_000;
 export const FAULT_BUDGET_MAX = 1000;
 /** Ten years. */
 export const DEADLINE_SECONDS_MAX = 315_360_000;
+/** Checkpoints kept: each is listed and looked at when a head is chosen. */
 export const KEEP_LAST_MAX = 1000;
 /** Exports of one job. */
 export const EXPORTS_MAX = 8;

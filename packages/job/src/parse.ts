@@ -17,13 +17,17 @@ import { checkRules, warningsFor } from "./rules.ts";
 import type { JobDocument, JobSpec } from "./spec.ts";
 import * as fields from "./spec-fields.ts";
 
+/** `apiVersion` of every document. */
 export const API_VERSION = "shardwright.dev/v1alpha1";
+/** `kind` of every document. */
 export const KIND = "FineTuneJob";
 
+/** The document, or every complaint. */
 export type DocumentReading =
   | { readonly ok: true; readonly document: JobDocument; readonly warnings: readonly string[] }
   | { readonly ok: false; readonly complaints: readonly Complaint[] };
 
+/** The spec, or every complaint. */
 export type SpecReading =
   | { readonly ok: true; readonly spec: JobSpec; readonly warnings: readonly string[] }
   | { readonly ok: false; readonly complaints: readonly Complaint[] };

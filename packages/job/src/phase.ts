@@ -23,6 +23,7 @@ export type JobState = (typeof JOB_STATES)[number];
 export const FINAL_STATES = ["Complete", "Failed", "Cancelled"] as const satisfies JobState[];
 export type FinalState = (typeof FINAL_STATES)[number];
 
+/** True for a state that a job never leaves. */
 export function isFinal(state: JobState): state is FinalState {
   return (FINAL_STATES as readonly JobState[]).includes(state);
 }
@@ -42,6 +43,7 @@ export const CONDITION_TYPES = [
 export type ConditionType = (typeof CONDITION_TYPES)[number];
 export type ConditionStatus = "True" | "False" | "Unknown";
 
+/** One true, false or unknown statement about a job, and why. */
 export interface JobCondition {
   readonly type: ConditionType;
   readonly status: ConditionStatus;
@@ -159,6 +161,7 @@ export interface PlanView {
   readonly fits: boolean;
 }
 
+/** Who trains now. */
 export interface MembershipView {
   readonly generation: number;
   /** Members in the generation. */
@@ -167,6 +170,7 @@ export interface MembershipView {
   readonly ranks: number;
 }
 
+/** The last step that the journal holds. */
 export interface ProgressView {
   /** Steps done. */
   readonly step: number;
@@ -182,6 +186,7 @@ export interface ProgressView {
   readonly lastStepMs: number | null;
 }
 
+/** Faults survived so far. */
 export interface RecoveriesView {
   readonly count: number;
   readonly stepsRedone: number;
@@ -189,12 +194,14 @@ export interface RecoveriesView {
   readonly last: { readonly cause: string; readonly seconds: number } | null;
 }
 
+/** The last committed checkpoint. */
 export interface CheckpointView {
   readonly step: number;
   readonly commit: string;
   readonly committedMs: number;
 }
 
+/** Something that was exported, and where. */
 export interface ArtifactView {
   /** `peft` or `hf`. */
   readonly format: string;
@@ -209,6 +216,7 @@ export interface ResultView {
   readonly artifacts: readonly ArtifactView[];
 }
 
+/** One metric of one variant of the model. */
 export interface EvaluationView {
   readonly metric: string;
   /** `base` or `tuned`. */
@@ -231,6 +239,7 @@ export interface JobStatusView {
   readonly evaluations: readonly EvaluationView[];
 }
 
+/** A job as readers see it. */
 export interface JobView {
   readonly tenant: string;
   readonly name: string;

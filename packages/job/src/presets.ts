@@ -2,6 +2,7 @@
 
 type PlainObject = Readonly<Record<string, unknown>>;
 
+/** Name → what it sets. */
 export const PRESETS: Readonly<Record<string, PlainObject>> = {
   // A first look in minutes: a small adapter, one pass, at most a hundred steps.
   quick: {

@@ -9,6 +9,7 @@ export interface ProblemAt {
   readonly example: number | null;
 }
 
+/** Collects problems of one file. */
 export interface ProblemList {
   add(severity: DataProblem["severity"], code: DataProblemCode, at: ProblemAt): void;
   count(severity: DataProblem["severity"]): number;

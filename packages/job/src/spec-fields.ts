@@ -55,6 +55,7 @@ const members: Reader<Members> = (value, at) => {
   return { ...counts, gpus: gpus ?? ranks ?? DEFAULTS.resources.members.gpus };
 };
 
+/** `spec.resources`. */
 export const resources: Reader<ResourcesSpec> = object<ResourcesSpec>({
   gpuType: optional(text(64), DEFAULTS.resources.gpuType),
   members,
@@ -83,6 +84,7 @@ const every: Reader<CheckpointSpec["every"]> = (value, at) => {
 
 const folder = source({ fineTuned: false });
 
+/** `spec.checkpoint`. */
 export const checkpoint: Reader<CheckpointSpec> = object<CheckpointSpec>(
   {
     every: optional(every, DEFAULTS.checkpoint.every),
@@ -109,6 +111,7 @@ const exportSpec: Reader<ExportSpec> = object<ExportSpec>({
   destination: optional(folder, null),
 });
 
+/** `spec.export`; absent = what the method leaves behind. */
 export function exports(value: unknown, at: Place, method: Method): ExportSpec[] {
   if (value === null || value === undefined) return defaultExports(method);
   return listOf(exportSpec, EXPORTS_MAX)(value, at);
@@ -117,6 +120,7 @@ export function exports(value: unknown, at: Place, method: Method): ExportSpec[]
 const budget = integer({ min: 0, max: FAULT_BUDGET_MAX, of: "tries" });
 const BUDGET = DEFAULTS.faultBudget;
 
+/** `spec.faultBudget`. */
 export const faultBudget: Reader<FaultBudget> = object<FaultBudget>({
   error: optional(budget, BUDGET.error),
   oom: optional(budget, BUDGET.oom),

@@ -48,6 +48,7 @@ const targets: Reader<TuningSpec["targets"]> = (value, at) => {
   return names;
 };
 
+/** `spec.tuning`. */
 export const tuning: Reader<TuningSpec> = object<TuningSpec>(
   {
     method: optional(

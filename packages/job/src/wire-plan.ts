@@ -8,6 +8,7 @@ export function count(value: bigint): number {
   return Number(value);
 }
 
+/** Throws a RangeError when a count of the plan is no integer: that is a bug of the planner. */
 export function planToWire(plan: PlanView): Plan {
   return {
     zeroStage: plan.zeroStage,
@@ -32,6 +33,7 @@ export function planToWire(plan: PlanView): Plan {
   };
 }
 
+/** Throws a RangeError for counts beyond 2^53. */
 export function planFromWire(plan: Plan): PlanView {
   return {
     zeroStage: plan.zeroStage,

@@ -36,6 +36,7 @@ export function specToJson(spec: JobSpec): string {
   return canonicalJson(spec);
 }
 
+/** The spec travels as canonical JSON, with everything written out. */
 export function jobToWire(view: JobView): Job {
   return {
     tenant: view.tenant,

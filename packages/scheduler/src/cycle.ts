@@ -10,6 +10,7 @@ import { placeGang, roomFor } from "./place.ts";
 import { allowMembers } from "./quota.ts";
 import { type ClusterSnapshot, emptied, type Holding, withHoldings } from "./snapshot.ts";
 
+/** A gang that may start, and where. */
 export interface Proposal {
   /** Uid. */
   readonly job: string;
@@ -19,12 +20,14 @@ export interface Proposal {
   readonly reason: Reason;
 }
 
+/** A job that may not start, and why. */
 export interface Wait {
   /** Uid. */
   readonly job: string;
   readonly reason: Reason;
 }
 
+/** Every job is in exactly one of the two lists. */
 export interface CycleOutcome {
   /** In the order in which they must be applied. */
   readonly placements: readonly Proposal[];

@@ -5,6 +5,7 @@ import type { Gang } from "./gang.ts";
 import { compareText } from "./order.ts";
 import { type ClusterSnapshot, freeSlots, type Node } from "./snapshot.ts";
 
+/** A node with room for at least one member. */
 export interface Candidate {
   readonly node: Node;
   readonly free: number;
@@ -12,10 +13,12 @@ export interface Candidate {
   readonly room: number;
 }
 
+/** A node without, and why. */
 export interface Refusal extends Reason {
   readonly node: string;
 }
 
+/** Both by name of the node. */
 export interface Fit {
   readonly candidates: readonly Candidate[];
   readonly refusals: readonly Refusal[];

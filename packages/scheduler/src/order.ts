@@ -11,6 +11,7 @@ export function compareTurn(a: WaitingJob, b: WaitingJob): number {
   );
 }
 
+/** The jobs, first turn first. */
 export function inTurn(jobs: readonly WaitingJob[]): WaitingJob[] {
   return [...jobs].sort(compareTurn);
 }

@@ -7,6 +7,7 @@ import { compareText } from "./order.ts";
 import { scoreOf } from "./score.ts";
 import type { ClusterSnapshot } from "./snapshot.ts";
 
+/** All members, or the reason why none. */
 export type Placement =
   | { readonly placed: true; readonly device: string; readonly assignments: readonly Assignment[] }
   | { readonly placed: false; readonly reason: Reason };

@@ -12,10 +12,12 @@ export function heldByQueue(snapshot: ClusterSnapshot, queue: string, device: st
     .reduce((sum, holding) => sum + holding.slots, 0);
 }
 
+/** Members that may start now, or the reason why none. */
 export type Allowance =
   | { readonly allowed: true; readonly members: number }
   | { readonly allowed: false; readonly reason: Reason };
 
+/** What a job asks of its queue, on one device. */
 export interface QuotaRequest {
   readonly queue: string;
   readonly device: string;

@@ -17,6 +17,7 @@ interface Scorer {
   readonly score: (candidate: Candidate, standing: Standing) => number;
 }
 
+/** The explanation of a placement lists them by name. */
 export const SCORERS: readonly Scorer[] = [
   {
     // Members that are near each other exchange gradients faster.

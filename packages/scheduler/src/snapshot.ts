@@ -26,6 +26,7 @@ export interface Holding {
   readonly slots: number;
 }
 
+/** A queue and what its jobs may hold. */
 export interface Queue {
   readonly name: string;
   /** Slots that its jobs may hold at once, per device; a device that is not listed has no limit. */
@@ -34,6 +35,7 @@ export interface Queue {
   readonly stoppedBecause: string | null;
 }
 
+/** Everything a cycle may know of the cluster. */
 export interface ClusterSnapshot {
   readonly nodes: readonly Node[];
   readonly holdings: readonly Holding[];
@@ -43,6 +45,7 @@ export interface ClusterSnapshot {
 /** The queue that every installation has. */
 export const DEFAULT_QUEUE = "default";
 
+/** This machine, as embedded mode offers it. */
 export interface LocalMachine {
   readonly name: string;
   /** Ranks that may run at once; the number of cores unless somebody says otherwise. */
@@ -77,6 +80,7 @@ export function freeSlots(snapshot: ClusterSnapshot): ReadonlyMap<string, number
   return free;
 }
 
+/** The cluster as if these holdings were there too. */
 export function withHoldings(
   snapshot: ClusterSnapshot,
   holdings: readonly Holding[],
