@@ -19,12 +19,12 @@ from shardwright_trainer._proto.shardwright.v1.agent_service_pb2_grpc import (
     add_AgentServiceServicer_to_server,
 )
 
-TOKEN = "member-token"  # noqa: S105 - of this test only
+TOKEN = "member-token"
 PACKAGE = Path(__file__).resolve().parent.parent
 WAIT_SECONDS = 60.0
 
 
-class ControlPlane(AgentServiceServicer):  # type: ignore[misc]
+class ControlPlane(AgentServiceServicer):
     """Hears one member. `heard` is everything it ever said, over all sessions."""
 
     def __init__(self, token: str = TOKEN) -> None:
@@ -189,7 +189,9 @@ def load_of(spec: dict[str, Any], work: Path, ranks: int) -> agent.Load:
     return agent.Load(
         job_name="tiny",
         spec_json=json.dumps(spec),
-        plan=plan.Plan(zero_stage=1, ranks_count=ranks, block_elements_count=4, copies_count=1, recipe=recipe),
+        plan=plan.Plan(
+            zero_stage=1, ranks_count=ranks, block_elements_count=4, copies_count=1, recipe=recipe
+        ),
         work_directory=str(work),
         ranks_count=ranks,
     )

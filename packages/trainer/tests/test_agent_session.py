@@ -1,4 +1,4 @@
-"""A real agent process with real rank processes against a scripted control plane. Seconds each: processes start."""
+"""A real agent with real rank processes against a scripted control plane. Seconds each: processes start."""
 
 from __future__ import annotations
 
@@ -110,14 +110,17 @@ def test_trains_saves_and_stops(tmp_path: Path) -> None:
         assert list(staged.save_staged.writers) == [0, 1]
         folder = work / "save"
         folder.mkdir()
-        key = checkpoint.SaveKey(run="01J", step=5, generation=1, save_id="6e0f7c1a-2b3c-4d5e-8f90-a1b2c3d4e5f6")
+        key = checkpoint.SaveKey(
+            run="01J", step=5, generation=1, save_id="6e0f7c1a-2b3c-4d5e-8f90-a1b2c3d4e5f6"
+        )
         request = agent.Persist(
             key=key, directory=str(folder), schema_json=schema_json(), crc_block_bytes=65536
         )
         control.send(1, persist=request)
-        for writer in (0, 1):
-            report = await control.wait("prepared", lambda found, w=writer: found.prepared.writer == w)
-            assert (folder / report.prepared.prepared.manifest_path).is_file()
+        first = await control.wait("prepared", lambda found: found.prepared.writer == 0)
+        second = await control.wait("prepared", lambda found: found.prepared.writer == 1)
+        for report in (first.prepared, second.prepared):
+            assert (folder / report.prepared.manifest_path).is_file()
         control.send(1, save_decided=agent.SaveDecided(key=key, status="committed"))
         await control.wait("finished", lambda found: found.step == STEPS)
         final = await control.wait("save_staged", lambda found: found.step == STEPS)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardwright_trainer.plan.config import Recipe
-from shardwright_trainer.plan.order import permute, philox4x32
+from shardwright_trainer.plan.order import ORDER_ID, permute, philox4x32
 from shardwright_trainer.plan.schedule import learning_rate, rows_of, steps_per_epoch, total_steps
 
 VECTORS = Path(__file__).resolve().parents[3] / "test" / "contract" / "vectors"
@@ -27,6 +27,31 @@ def test_philox_is_the_standard_one() -> None:
 @given(st.integers(0, 2**53 - 1), st.integers(0, 2**40), st.integers(1, 200))
 def test_permute_is_a_bijection(seed: int, epoch: int, n: int) -> None:
     assert sorted(permute(seed, epoch, n, index) for index in range(n)) == list(range(n))
+
+
+def test_order_equals_the_planners() -> None:
+    vectors = json.loads((VECTORS / "order.json").read_text())
+    for case in vectors["philox"]:
+        assert list(philox4x32(tuple(case["counter"]), tuple(case["key"]))) == case["output"]
+    for case in vectors["permutations"]:
+        seed, epoch, n = case["seed"], case["epoch"], case["n"]
+        assert [permute(seed, epoch, n, index) for index in range(n)] == case["values"]
+    for case in vectors["points"]:
+        assert permute(case["seed"], case["epoch"], case["n"], case["index"]) == case["value"]
+    assert vectors["id"] == ORDER_ID and vectors["permutations"] and vectors["points"]
+
+
+def test_rows_equal_the_planners() -> None:
+    jobs = json.loads((VECTORS / "schedule.json").read_text())["jobs"]
+    assert jobs
+    for job in jobs:
+        made = recipe(job["lanes"], job["microBatchesPerLane"], job["microBatchRows"])
+        seed, n, batch, per_epoch = job["seed"], job["rows"], job["batchSize"], job["stepsPerEpoch"]
+        assert steps_per_epoch(n, batch) == per_epoch
+        for step, lanes in enumerate(job["steps"]):
+            for lane, micro_batches in enumerate(lanes):
+                for micro, rows in enumerate(micro_batches):
+                    assert rows_of(made, seed, n, step, batch, per_epoch, lane, micro) == rows
 
 
 def test_permute_refuses_what_is_outside() -> None:
@@ -60,7 +85,14 @@ def test_an_epoch_holds_every_row_once(n: int, lanes: int, per_lane: int, width:
         seen: list[int] = []
         for step, lane, micro in product(range(per_epoch), range(lanes), range(per_lane)):
             found = rows_of(
-                recipe(lanes, per_lane, width), seed, n, epoch * per_epoch + step, batch, per_epoch, lane, micro
+                recipe(lanes, per_lane, width),
+                seed,
+                n,
+                epoch * per_epoch + step,
+                batch,
+                per_epoch,
+                lane,
+                micro,
             )
             assert len(found) <= width
             seen += found

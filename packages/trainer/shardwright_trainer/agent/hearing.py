@@ -82,8 +82,8 @@ class Hearing:
             case "staged":
                 self._on_staged(slot, message.generation, message.staged)
             case "interrupted":
-                slot.holding = message.interrupted
-                self._tell_interrupted()
+                self._roster.report(slot, message.interrupted)
+                self.tell_interrupted()
             case "finished":
                 self._on_finished(slot, message.finished)
             case "log":
@@ -99,7 +99,8 @@ class Hearing:
         prepared = self._roster.prepared
         if prepared is not None and ended.local_rank in prepared.local_ranks:
             self.fail_generation(prepared.generation, "RankExit", ended.sentence)
-        self._tell_interrupted()
+        self.outbox.withdraw("interrupted")
+        self.tell_interrupted()
 
     def note_line(self, local_rank: int, level: str, text: str) -> None:
         """A line for the job's log; sent with the next beat."""
@@ -178,15 +179,15 @@ class Hearing:
             failed = request.save_failed
             self.outbox.post_standing(("save", failed.key.save_id, failed.writer), request)
 
-    def _tell_interrupted(self) -> None:
-        holdings = self._roster.interrupted()
-        if holdings is None:
+    def tell_interrupted(self) -> None:
+        """What the ranks hold that stand at a boundary and wait."""
+        holdings = self._roster.waiting()
+        if not holdings:
             return
         message = agent.Interrupted(ranks=holdings, sentence="The ranks stopped at a step boundary and wait.")
         generation = self._roster.running_generation
-        self.outbox.post_standing(
-            "interrupted", agent.SessionRequest(generation=generation, interrupted=message)
-        )
+        request = agent.SessionRequest(generation=generation, interrupted=message)
+        self.outbox.post_standing("interrupted", request)
 
     def _on_finished(self, slot: RankSlot, finished: agent.Finished) -> None:
         slot.finished = True

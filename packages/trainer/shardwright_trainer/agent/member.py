@@ -53,7 +53,7 @@ class Member:
                 self._prepare(generation, response.prepare)
             case "commit" if roster.prepared is not None and roster.prepared.generation == generation:
                 self._commit(response)
-            case "discard" if generation in self._known_generations():
+            case "discard":
                 self._discard(generation)
             case "ack_steps":
                 self.outbox.acknowledge(response.ack_steps.step)
@@ -86,10 +86,6 @@ class Member:
             task.cancel()
         self.hearing.saves.free_all()
 
-    def _known_generations(self) -> set[int]:
-        seats = (self._roster.running, self._roster.prepared)
-        return {seat.generation for seat in seats if seat is not None}
-
     def _prepare(self, generation: int, prepare: agent.PrepareGeneration) -> None:
         mine = next((entry for entry in prepare.members if entry.member == self.identity.member), None)
         if mine is None:
@@ -101,10 +97,8 @@ class Member:
             )
             return
         seat = Seat(generation=generation, local_ranks=tuple(mine.local_ranks), first_rank=mine.first_rank)
-        self._roster.prepared = seat
-        self.outbox.withdraw("ready", "failed", "finished")
-        for slot in self._roster.of(seat.local_ranks):
-            slot.ready = None
+        self._roster.seat(seat)
+        self.outbox.withdraw("ready", "failed", "finished", "interrupted")
         # A rank needs its own entry only; of the others it knows ranks and blocks.
         passed = agent.PrepareGeneration()
         passed.CopyFrom(prepare)
@@ -125,7 +119,12 @@ class Member:
             self._tell(roster.prepared.local_ranks, directive)
             roster.prepared = None
             self.outbox.withdraw("ready", "failed")
-        elif roster.running is not None:
+        elif generation > roster.newest:
+            # Made while no session was there, and given up: its ranks never heard of it and wait.
+            roster.newest = generation
+            roster.unseat()
+            self.hearing.tell_interrupted()
+        elif roster.running is not None and generation == roster.running.generation:
             # The running generation: its ranks pause at the next step boundary and report what they hold.
             self._tell(roster.running.local_ranks, directive)
 

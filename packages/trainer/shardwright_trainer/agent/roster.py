@@ -20,6 +20,8 @@ class RankSlot:
     loaded: link.RankLoaded | None = None
     holding: agent.RankHolding | None = None
     """As reported; None before the first report and once the rank runs on."""
+    waits: bool = False
+    """It reported a holding, and no generation was made with it since."""
     generation: int = 0
     """The committed generation this process took part in; 0 = none yet."""
     step: int = 0
@@ -93,18 +95,25 @@ class Roster:
         """Of every loaded rank."""
         return [self.holding_of(slot) for slot in self.slots.values() if slot.loaded is not None]
 
-    def living(self, seat: Seat) -> list[RankSlot]:
-        """The ranks of a seat whose processes still are the ones that took it."""
-        return [slot for slot in self.of(seat.local_ranks) if slot.generation == seat.generation]
+    def report(self, slot: RankSlot, holding: agent.RankHolding) -> None:
+        """The rank stands at a boundary, holds this, and waits for a generation."""
+        slot.holding, slot.waits = holding, True
 
-    def interrupted(self) -> list[agent.RankHolding] | None:
-        """Holdings once every living rank of the running generation reported; None before."""
-        if self.running is None:
-            return None
-        found = [slot.holding for slot in self.living(self.running)]
-        if not found or any(holding is None for holding in found):
-            return None
-        return [holding for holding in found if holding is not None]
+    def waiting(self) -> list[agent.RankHolding]:
+        """Holdings of the ranks that said they wait."""
+        return [self.holding_of(slot) for slot in self.slots.values() if slot.waits]
+
+    def seat(self, seat: Seat) -> None:
+        """A generation is being made with these ranks; they wait for nothing else."""
+        self.prepared = seat
+        for slot in self.of(seat.local_ranks):
+            slot.ready, slot.waits = None, False
+
+    def unseat(self) -> None:
+        """Every loaded rank outside the running generation waits, whether it heard of a later one or not."""
+        for slot in self.slots.values():
+            if slot.loaded is not None and slot.generation != self.running_generation:
+                slot.waits = True
 
     def is_ready(self) -> bool:
         """Whether every rank of the prepared generation is connected and verified."""
@@ -117,7 +126,7 @@ class Roster:
         seat, self.prepared = self.prepared, None
         self.running = seat
         for slot in self.of(seat.local_ranks):
-            slot.holding, slot.finished = None, False
+            slot.holding, slot.finished, slot.waits = None, False, False
             slot.generation, slot.step = seat.generation, step
         return seat
 
