@@ -1,12 +1,11 @@
 /**
- * Writes vectors/datasets.json: files of every trainable shape with their canonical records, and bad rows with
- * the exact code and text. The checker in TypeScript and the trainer's reader are both held to them. Run it with
- * `npx vite-node` or Node 24 after a build: `node test/contract/make-dataset-vectors.ts`; a unit test of the job
- * package fails while the committed file is not what it writes.
+ * Writes vectors/datasets.json: files of every trainable shape with their canonical records, and bad files with
+ * the exact code, text and line. The checker of the job package and the trainer's reader are both held to the
+ * committed file. After a build: `npx node test/contract/make-dataset-vectors.ts`.
  */
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { checkDataset, containerOf } from "../../packages/job/dist/index.js";
+import { checkDataset, containerOf } from "@shardwright/job";
 
 interface Case {
   readonly name: string;
