@@ -1,6 +1,9 @@
 import { fileURLToPath } from "node:url";
 import { blockMapToWire, layoutToWire } from "@shardwright/planner";
-import { type CheckpointServiceClient, CheckpointServiceClient as Client } from "@shardwright/proto";
+import {
+  type CheckpointServiceClient,
+  CheckpointServiceClient as Client,
+} from "@shardwright/proto";
 import type { Connection } from "@shardwright/service/rpc-client";
 import { connect } from "@shardwright/service/rpc-client";
 import type { JobState } from "./core/state.ts";
@@ -21,12 +24,25 @@ export function connectCheckpoints(address: string, token: string): CheckpointsC
   const call: Connection<CheckpointServiceClient>["call"] = connection.call;
   return {
     begin: async ({ run, tenant, jobName, step, generation, trigger, state }) => {
-      const { blockMap, layout, worldSize, zeroStage, factsJson, keepLastCount } = saveFacts(state, step);
+      const { blockMap, layout, worldSize, zeroStage, factsJson, keepLastCount } = saveFacts(
+        state,
+        step,
+      );
       const answer = await call(
         (client) => client.beginSave,
         {
-          tenant, run, jobName, step: BigInt(step), generation: BigInt(generation), trigger, blockMap, layout, worldSize,
-          zeroStage, factsJson, keepLastCount,
+          tenant,
+          run,
+          jobName,
+          step: BigInt(step),
+          generation: BigInt(generation),
+          trigger,
+          blockMap,
+          layout,
+          worldSize,
+          zeroStage,
+          factsJson,
+          keepLastCount,
         },
         { deadlineMs: CALL_MS },
       );
@@ -34,7 +50,8 @@ export function connectCheckpoints(address: string, token: string): CheckpointsC
       const { directory, schemaSha256, schemaJson, crcBlockBytes, decidedStatus } = answer;
       return {
         begun: { key: keyOf(answer.key), directory, schemaSha256, schemaJson, crcBlockBytes },
-        decided: decidedStatus === "committed" || decidedStatus === "aborted" ? decidedStatus : null,
+        decided:
+          decidedStatus === "committed" || decidedStatus === "aborted" ? decidedStatus : null,
       };
     },
     reportPrepared: async (key, prepared) => {
@@ -43,11 +60,20 @@ export function connectCheckpoints(address: string, token: string): CheckpointsC
         { key: keyToWire(key), prepared: { ...prepared, bytes: BigInt(prepared.bytes) } },
         { deadlineMs: CALL_MS },
       );
-      const status = answer.status === "committed" || answer.status === "aborted" ? answer.status : "waiting";
-      return { status, commit: answer.commit, reason: { code: answer.reasonCode, sentence: answer.reasonSentence } };
+      const status =
+        answer.status === "committed" || answer.status === "aborted" ? answer.status : "waiting";
+      return {
+        status,
+        commit: answer.commit,
+        reason: { code: answer.reasonCode, sentence: answer.reasonSentence },
+      };
     },
     abort: async (key, reason, detail) => {
-      const answer = await call((client) => client.abortSave, { key: keyToWire(key), reason, detail }, { deadlineMs: CALL_MS });
+      const answer = await call(
+        (client) => client.abortSave,
+        { key: keyToWire(key), reason, detail },
+        { deadlineMs: CALL_MS },
+      );
       return answer.status === "committed" ? "committed" : "aborted";
     },
     head: async (run) => {
@@ -55,7 +81,8 @@ export function connectCheckpoints(address: string, token: string): CheckpointsC
       if (head === undefined) return null;
       return { commit: head.commit, step: Number(head.step), path: asPath(head.path) };
     },
-    hash: async (run, commit) => await call((client) => client.hashCheckpoint, { run, commit }, { deadlineMs: HASH_MS }),
+    hash: async (run, commit) =>
+      await call((client) => client.hashCheckpoint, { run, commit }, { deadlineMs: HASH_MS }),
     export: async ({ run, commit, format, merge, outputDirectory }) => {
       const request = { run, commit, format, merge, outputDirectory, dtype: "stored" };
       let location = "";
@@ -77,7 +104,10 @@ function asPath(location: string): string {
 }
 
 /** What a commit record says of the job (checkpoint format, section 8). */
-function saveFacts(state: JobState, step: number): {
+function saveFacts(
+  state: JobState,
+  step: number,
+): {
   blockMap: ReturnType<typeof blockMapToWire>;
   layout: ReturnType<typeof layoutToWire>;
   worldSize: number;
@@ -86,12 +116,19 @@ function saveFacts(state: JobState, step: number): {
   keepLastCount: number;
 } {
   const live = "live" in state ? state.live : null;
-  if (live?.committed == null || live.facts === null) throw new Error("a save without a generation");
+  if (live?.committed == null || live.facts === null)
+    throw new Error("a save without a generation");
   const { spec } = state;
   const { train } = spec;
   const { facts, plan, committed } = live;
   const { recipe } = plan;
-  const group = { id: 0, lr: train.learningRate, betas: train.betas, eps: train.epsilon, weight_decay: train.weightDecay };
+  const group = {
+    id: 0,
+    lr: train.learningRate,
+    betas: train.betas,
+    eps: train.epsilon,
+    weight_decay: train.weightDecay,
+  };
   const said = {
     optimizer: { class: "adamw", step, groups: [group], stateless_params: [] },
     external: JSON.parse(facts.externalJson || "[]") as unknown,

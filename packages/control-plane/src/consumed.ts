@@ -7,7 +7,9 @@ export async function consumedSha256(history: JobHistory, record: JobRecord): Pr
   const step = "live" in record.state ? (record.state.live?.facts?.totalSteps ?? 0) : 0;
   for await (const ids of history.consumed(record.uid, step)) {
     const bytes = Buffer.alloc(ids.length * 8);
-    ids.forEach((id, index) => bytes.writeBigInt64LE(BigInt(id), index * 8));
+    ids.forEach((id, index) => {
+      bytes.writeBigInt64LE(BigInt(id), index * 8);
+    });
     digest.update(bytes);
   }
   return digest.digest("hex");

@@ -1,9 +1,9 @@
 import { Fault } from "@shardwright/job/faults";
 import type { Log } from "@shardwright/service";
+import { consumedSha256 } from "./consumed.ts";
 import type { Effect, Outcome } from "./core/state.ts";
 import { memberToken } from "./member-token.ts";
 import type { Checkpoints, JobHistory, JobRecord, Launcher } from "./ports.ts";
-import { consumedSha256 } from "./consumed.ts";
 
 export interface PerformWorld {
   readonly launcher: Launcher;
@@ -13,7 +13,10 @@ export interface PerformWorld {
   /** Absolute folder that exports without a destination go to. */
   readonly exportsDirectory: string;
   /** Tells a member's agent to end and respawn one rank. */
-  readonly restartRank: (record: JobRecord, effect: Extract<Effect, { kind: "restartRank" }>) => void;
+  readonly restartRank: (
+    record: JobRecord,
+    effect: Extract<Effect, { kind: "restartRank" }>,
+  ) => void;
   readonly sleep: (ms: number) => Promise<void>;
   readonly log: Log;
 }
@@ -22,7 +25,11 @@ const TRIES_MAX = 6;
 const BACKOFF_MS_FIRST = 200;
 
 /** Does one effect, with tries of its own; never rejects. What became of it is the outcome. */
-export async function perform(effect: Effect, record: JobRecord, world: PerformWorld): Promise<Outcome> {
+export async function perform(
+  effect: Effect,
+  record: JobRecord,
+  world: PerformWorld,
+): Promise<Outcome> {
   let last: unknown;
   for (let attempt = 0; attempt < TRIES_MAX; attempt++) {
     if (attempt > 0) await world.sleep(BACKOFF_MS_FIRST * 2 ** (attempt - 1));
@@ -32,13 +39,17 @@ export async function perform(effect: Effect, record: JobRecord, world: PerformW
       last = reason;
       world.log.warn({ job: record.name, effect: effect.id, err: reason }, "an effect failed");
       // What the other side refuses for a reason it will refuse again.
-      if (reason instanceof Fault && (reason.kind === "invalid" || reason.kind === "conflict")) break;
+      if (reason instanceof Fault && (reason.kind === "invalid" || reason.kind === "conflict"))
+        break;
     }
   }
   const fault = Fault.from(last);
   const detail = fault.complaints.map(({ path, problem }) => `; ${path}: ${problem}`).join("");
   const sentence = `${last instanceof Error ? last.message : fault.message}${detail}`;
-  return { kind: "failed", reason: { code: "EffectFailed", sentence: `${effect.kind}: ${sentence}` } };
+  return {
+    kind: "failed",
+    reason: { code: "EffectFailed", sentence: `${effect.kind}: ${sentence}` },
+  };
 }
 
 async function once(effect: Effect, record: JobRecord, world: PerformWorld): Promise<Outcome> {
@@ -48,7 +59,15 @@ async function once(effect: Effect, record: JobRecord, world: PerformWorld): Pro
     case "launchMember": {
       const { member, slot, incarnation, node } = effect;
       const token = memberToken(world.memberSecret, { uid, member, incarnation });
-      await launcher.launchMember({ uid, jobName: record.name, member, slot, incarnation, node, token });
+      await launcher.launchMember({
+        uid,
+        jobName: record.name,
+        member,
+        slot,
+        incarnation,
+        node,
+        token,
+      });
       return { kind: "done" };
     }
     case "stopMember":
@@ -65,11 +84,22 @@ async function once(effect: Effect, record: JobRecord, world: PerformWorld): Pro
     case "chooseHead": {
       const head = await checkpoints.head(uid);
       if (head === null) return { kind: "head", head: { kind: "none" } };
-      return { kind: "head", head: { kind: "commit", commit: head.commit, step: head.step, directory: head.path } };
+      return {
+        kind: "head",
+        head: { kind: "commit", commit: head.commit, step: head.step, directory: head.path },
+      };
     }
     case "beginSave": {
       const { step, generation, trigger } = effect;
-      const request = { run: uid, tenant: record.tenant, jobName: record.name, step, generation, trigger, state: record.state };
+      const request = {
+        run: uid,
+        tenant: record.tenant,
+        jobName: record.name,
+        step,
+        generation,
+        trigger,
+        state: record.state,
+      };
       return { kind: "begun", ...(await checkpoints.begin(request)) };
     }
     case "reportPrepared":
@@ -90,10 +120,21 @@ async function once(effect: Effect, record: JobRecord, world: PerformWorld): Pro
   }
 }
 
-async function exportOne(effect: Extract<Effect, { kind: "export" }>, record: JobRecord, world: PerformWorld): Promise<string> {
+async function exportOne(
+  effect: Extract<Effect, { kind: "export" }>,
+  record: JobRecord,
+  world: PerformWorld,
+): Promise<string> {
   const wanted = record.state.spec.export[effect.index];
   if (wanted === undefined) throw new Error(`job ${record.name} has no export ${effect.index}`);
   const { format, merge, destination } = wanted;
-  const outputDirectory = destination?.replace(/^file:\/\//, "") ?? `${world.exportsDirectory}/${record.name}/${format}`;
-  return await world.checkpoints.export({ run: record.uid, commit: effect.commit, format, merge, outputDirectory });
+  const outputDirectory =
+    destination?.replace(/^file:\/\//, "") ?? `${world.exportsDirectory}/${record.name}/${format}`;
+  return await world.checkpoints.export({
+    run: record.uid,
+    commit: effect.commit,
+    format,
+    merge,
+    outputDirectory,
+  });
 }

@@ -22,7 +22,11 @@ const RACES_MAX = 10;
  * One event of one job: read, decide, save, act. Called for one job at a time (work-queue.ts). A job that is gone
  * hears nothing.
  */
-export async function reconcile(uid: string, event: JobEvent, world: ReconcileWorld): Promise<void> {
+export async function reconcile(
+  uid: string,
+  event: JobEvent,
+  world: ReconcileWorld,
+): Promise<void> {
   for (let race = 0; race < RACES_MAX; race++) {
     // 1. Everything we know, read once.
     const record = world.cache.get(uid) ?? (await world.store.load(uid));
@@ -36,14 +40,17 @@ export async function reconcile(uid: string, event: JobEvent, world: ReconcileWo
     }
     // 3. Write the intention before acting on it; a lost race means somebody newer decided.
     const live = "live" in state ? state.live : null;
-    const events = told.map(({ reason, severity }): EventDraft => ({
-      timeMs: now,
-      reason,
-      severity,
-      generation: live?.committed?.number ?? 0,
-      step: live?.step ?? 0,
-    }));
-    const isOver = state.phase === "complete" || state.phase === "failed" || state.phase === "cancelled";
+    const events = told.map(
+      ({ reason, severity }): EventDraft => ({
+        timeMs: now,
+        reason,
+        severity,
+        generation: live?.committed?.number ?? 0,
+        step: live?.step ?? 0,
+      }),
+    );
+    const isOver =
+      state.phase === "complete" || state.phase === "failed" || state.phase === "cancelled";
     const saved = await world.store.save({
       uid,
       expect: record.revision,
@@ -58,7 +65,8 @@ export async function reconcile(uid: string, event: JobEvent, world: ReconcileWo
       continue;
     }
     world.cache.set(uid, saved.record);
-    for (const { reason } of told) world.log.info({ job: record.name, code: reason.code, why: reason.sentence }, "job decision");
+    for (const { reason } of told)
+      world.log.info({ job: record.name, code: reason.code, why: reason.sentence }, "job decision");
     // 4. Act, also on what an earlier pass saved and did not finish. Every effect may run twice.
     world.act(saved.record);
     return;

@@ -15,7 +15,10 @@ export interface ScheduleWorld {
 export async function runCycle(world: ScheduleWorld): Promise<void> {
   // 1. Snapshot: the machine, and what our jobs hold of it.
   const records = await world.store.unfinished();
-  const snapshot = withHoldings(world.launcher.snapshot(), records.flatMap((record) => holdingsOf(record)));
+  const snapshot = withHoldings(
+    world.launcher.snapshot(),
+    records.flatMap((record) => holdingsOf(record)),
+  );
   // 2. Who waits.
   const waiting = records.flatMap(waitingOf);
   if (waiting.length === 0) return;
@@ -24,12 +27,14 @@ export async function runCycle(world: ScheduleWorld): Promise<void> {
   // 4. Apply; a job that is no longer queued ignores it.
   for (const { job, assignments, reason } of placements) {
     const record = records.find(({ uid }) => uid === job);
-    const members = assignments.map(({ member, node }) => ({ name: memberName(record?.name ?? job, member), node }));
+    const members = assignments.map(({ member, node }) => ({
+      name: memberName(record?.name ?? job, member),
+      node,
+    }));
     await world.deliver(job, { kind: "placed", members, reason });
   }
   for (const { job, reason } of waits) await world.deliver(job, { kind: "waits", reason });
 }
-
 
 function holdingsOf({ uid, state }: JobRecord): Holding[] {
   const live = "live" in state && !isReleased(state) ? state.live : null;

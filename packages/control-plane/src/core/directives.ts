@@ -75,7 +75,7 @@ function whileActive(live: Live, member: MemberState): readonly Directive[] {
       save: decision,
     });
   }
-  if (save?.begun != null && save.members.includes(member.name)) {
+  if (save?.begun != null && save.staged.includes(member.name)) {
     directives.push({
       key: `persist:${save.begun.key.saveId}`,
       kind: "persist",

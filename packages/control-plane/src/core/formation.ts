@@ -1,7 +1,7 @@
 /** Making generations: when one is needed, who is waited for, prepare, commit, give up. */
 import type { Reason } from "@shardwright/job";
 import { formGeneration } from "./generation.ts";
-import { judgeSilence } from "./liveness.ts";
+import { HANG_MEDIANS, judgeSilence } from "./liveness.ts";
 import { loseMember } from "./members.ts";
 import { discardPrepared } from "./prepared.ts";
 import type { Candidate } from "./resume.ts";
@@ -46,7 +46,7 @@ function pauseForJoiners(turn: Turn, committed: CommittedGeneration): void {
   const joiners = idleRanks(live).filter(({ pid }) => !seated.has(pid));
   const room = live.plan.recipe.lanes - committed.seats.length;
   if (joiners.length === 0 || room <= 0 || stillLoading(live)) return;
-  change(turn, { committed: { ...committed, mode: "pausing" } });
+  change(turn, { committed: { ...committed, mode: "pausing", brokenSinceMs: turn.now } });
   tell(turn, "Joining", `${joiners.length} ranks join at the next step boundary`);
 }
 
@@ -118,24 +118,38 @@ function prepare(turn: Turn, plan: GenerationPlan): void {
 
 /** Ranks that have to say where they stopped before anything can be planned from what they hold. */
 function waitsForSomebody(turn: Turn): boolean {
-  let waits = false;
-  for (const member of turn.live.members) {
-    const busy = member.ranks.filter((rank) => rank.state === "busy");
-    if (busy.length === 0 || member.state === "lost") continue;
-    const silence = judgeSilence(member, true, turn.now, turn.policy);
-    if (silence.verdict === "lost") {
-      want(turn, {
-        id: `stop:${member.name}:${member.incarnation}`,
-        kind: "stopMember",
-        member: member.name,
-        incarnation: member.incarnation,
-      });
-      loseMember(turn, member, "node", silence.sentence);
-      continue;
-    }
-    waits = true;
+  const waited = turn.live.members.filter(
+    (member) => member.state !== "lost" && member.ranks.some((rank) => rank.state === "busy"),
+  );
+  if (waited.length === 0) {
+    if (turn.live.waitingSinceMs !== null) change(turn, { waitingSinceMs: null });
+    return false;
   }
-  return waits && turn.failed === null;
+  const sinceMs = turn.live.waitingSinceMs ?? turn.now;
+  change(turn, { waitingSinceMs: sinceMs });
+  let waits = false;
+  for (const member of waited) {
+    const sentence = whyGivenUp(turn, member, sinceMs);
+    if (sentence === null) waits = true;
+    else giveUpMember(turn, member, sentence);
+  }
+  return turn.failed !== null || waits;
+}
+
+function whyGivenUp(turn: Turn, member: MemberState, sinceMs: number): string | null {
+  const silence = judgeSilence(member, true, turn.now, turn.policy);
+  if (silence.verdict === "lost") return silence.sentence;
+  const stepMs = 1000 * (turn.live.progress?.seconds ?? turn.live.plan.stepSecondsPredicted);
+  const limitMs = Math.max(turn.policy.boundaryWaitMs, HANG_MEDIANS * stepMs);
+  if (turn.now - sinceMs <= limitMs) return null;
+  return `member ${member.name} did not say where its ranks stopped within ${Math.round(limitMs / 1000)} s`;
+}
+
+/** It is ended for certain, then another incarnation takes its place. */
+export function giveUpMember(turn: Turn, member: MemberState, sentence: string): void {
+  const { name, incarnation } = member;
+  want(turn, { id: `stop:${name}:${incarnation}`, kind: "stopMember", member: name, incarnation });
+  loseMember(turn, member, "node", sentence);
 }
 
 function waitsForStragglers(turn: Turn): boolean {
@@ -218,8 +232,11 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
     committed: { ...plan, committedMs: now, finished: [], mode: "running", brokenSinceMs: null },
     discarded: [],
     formationTries: 0,
+    waitingSinceMs: null,
     recoveries: { ...live.recoveries, stepsRedone: live.recoveries.stepsRedone + redone },
   });
+  const seated = new Set(plan.seats.map(({ pid }) => pid));
+  changeRanks(turn, (_, rank) => seated.has(rank.pid), { state: "busy", holding: null });
   turn.generation = {
     generation: plan.number,
     step: plan.step,

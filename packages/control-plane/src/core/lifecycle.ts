@@ -1,7 +1,7 @@
 /** The life of a job: (state, event, now, policy) → state and effects. Pure; the shell does the rest. */
 import type { Reason } from "@shardwright/job";
 import { NOTHING_SPENT } from "./failure.ts";
-import { advanceFormation, ranksMin } from "./formation.ts";
+import { advanceFormation, giveUpMember } from "./formation.ts";
 import { bookSeconds, type LedgerCategory } from "./ledger.ts";
 import { judgeSilence } from "./liveness.ts";
 import {
@@ -13,9 +13,11 @@ import {
   onLoading,
   onRankExit,
   onReady,
+  pay,
 } from "./members.ts";
 import {
   checkSaveDeadline,
+  giveUpSave,
   onBegun,
   onSaveDecision,
   onSaveFailed,
@@ -137,6 +139,8 @@ function place(
     discarded: [],
     seeking: null,
     store: null,
+    judgedPids: [],
+    waitingSinceMs: null,
     formationTries: 0,
     retryAtMs: 0,
     step: 0,
@@ -176,7 +180,7 @@ function whileActive(state: In<"active">, event: JobEvent, now: number, policy: 
   }
   const turn = beginTurn(state, state.live, now, policy);
   hear(turn, event);
-  if (turn.failed === null && turn.finalCommit === null) advanceFormation(turn);
+  if (turn.failed === null && finalCommitOf(turn.live) === null) advanceFormation(turn);
   return close(state, turn);
 }
 
@@ -318,13 +322,7 @@ function checkSilence(turn: Turn): void {
       continue;
     const silence = judgeSilence(member, member.state === "launching", turn.now, turn.policy);
     if (silence.verdict !== "lost") continue;
-    want(turn, {
-      id: `stop:${member.name}:${member.incarnation}`,
-      kind: "stopMember",
-      member: member.name,
-      incarnation: member.incarnation,
-    });
-    loseMember(turn, member, "node", silence.sentence);
+    giveUpMember(turn, member, silence.sentence);
   }
 }
 
@@ -348,7 +346,7 @@ function onSettled(turn: Turn, effectId: string, outcome: Outcome): void {
       onBegun(turn, effectId, outcome);
       return;
     case "save":
-      onSaveDecision(turn, outcome);
+      if (effect.kind === "reportPrepared") onSaveDecision(turn, effect.key.saveId, outcome);
       return;
     case "failed":
       onEffectFailed(turn, effect, outcome.reason);
@@ -379,7 +377,8 @@ function onEffectFailed(turn: Turn, effect: Effect, reason: Reason): void {
     case "beginSave":
     case "reportPrepared":
     case "abortSave":
-      turn.failed = { code: "StorageFailed", sentence: reason.sentence };
+      pay(turn, "storage", reason.sentence);
+      if (turn.failed === null) giveUpSave(turn, reason.sentence);
       return;
     default:
       return;
@@ -396,9 +395,9 @@ function close(state: In<"active">, turn: Turn): Decision {
     const ended = end({ ...base, phase: "active", live: turn.live }, "failed", turn.failed, now);
     return { state: ended.state, told: [...told, ...ended.told], generation };
   }
-  if (turn.finalCommit === null)
+  const commit = finalCommitOf(turn.live);
+  if (commit === null)
     return { state: { ...base, phase: "active", live: turn.live }, told, generation };
-  const commit = turn.finalCommit;
   return {
     state: {
       ...base,
@@ -420,6 +419,13 @@ function close(state: In<"active">, turn: Turn): Decision {
     told,
     generation,
   };
+}
+
+/** The last step is checkpointed, and the journal knows what every step consumed. */
+function finalCommitOf({ facts, step, lastCommit }: Live): string | null {
+  const isAll =
+    facts !== null && lastCommit !== null && Math.min(step, lastCommit.step) >= facts.totalSteps;
+  return isAll ? lastCommit.commit : null;
 }
 
 function baseOf(state: JobState): JobBase {
@@ -537,5 +543,3 @@ function whileEnded(state: In<"complete" | "failed" | "cancelled">, event: JobEv
   const effects = state.effects.filter(({ id }) => id !== event.effectId);
   return { state: { ...state, effects }, told: [], generation: null };
 }
-
-export { ranksMin };

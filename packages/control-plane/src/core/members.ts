@@ -1,9 +1,12 @@
 /** What members say of themselves and their ranks, and what losing one means. */
 import { judgeFailure } from "./failure.ts";
 import { discardPrepared, evidenceFault } from "./prepared.ts";
-import { abortSaveOf } from "./saves.ts";
+import { abortHalfStaged, abortSaveOf } from "./saves.ts";
 import type { JobFacts, Live, MemberEvent, MemberState, RankSlot, Seat } from "./state.ts";
 import { change, changeMember, changeRanks, memberOf, type Turn, tell, want } from "./turn.ts";
+
+// More ends than this are not outstanding at once, even when every rank dies again and again.
+const JUDGED_PIDS_KEPT = 256;
 
 type Of<K extends MemberEvent["kind"]> = Extract<MemberEvent, { readonly kind: K }>;
 
@@ -72,7 +75,10 @@ export function onInterrupted(turn: Turn, event: Of<"interrupted">): void {
   const { committed } = turn.live;
   const isOurs = event.generation === committed?.number;
   if (!isOurs && event.generation !== 0) return;
+  // Said again from before the generation that is being made: what these ranks do now is adopt it.
+  const adopting = new Set(turn.live.prepared?.seats.map(({ pid }) => pid));
   for (const said of event.ranks) {
+    if (adopting.has(said.pid)) continue;
     const matches = (member: MemberState, rank: RankSlot): boolean =>
       member.name === event.member && rank.pid === said.pid && rank.state === "busy";
     changeRanks(turn, matches, { state: "idle", holding: said.holding });
@@ -91,7 +97,10 @@ export function onRankExit(turn: Turn, event: Of<"rankExit">): void {
   const rank = member?.ranks.find(({ pid }) => pid === event.pid);
   const isLoading = member?.state === "loading" || member?.state === "launching";
   // Told again after a reconnect, or of a process that was replaced long ago.
-  if (member === undefined || (rank === undefined && !isLoading)) return;
+  const isKnown = turn.live.judgedPids.includes(event.pid);
+  if (member === undefined || isKnown || (rank === undefined && !isLoading)) return;
+  const judgedPids = [...turn.live.judgedPids, event.pid].slice(-JUDGED_PIDS_KEPT);
+  change(turn, { judgedPids });
   const told = `rank process ${event.pid} of member ${event.member}: ${event.sentence}`;
   if (rank !== undefined) {
     const gone: RankSlot = { localRank: rank.localRank, pid: 0, state: "loading", holding: null };
@@ -171,6 +180,7 @@ function breakGeneration(turn: Turn, cause: string, sentence: string): void {
     change(turn, { fault: { cause, sinceMs: fault?.sinceMs ?? turn.now, step } });
   }
   turn.reason = { code: "Resharding", sentence };
+  abortHalfStaged(turn);
 }
 
 /** A member is still heard of; its silence before that is forgotten. */

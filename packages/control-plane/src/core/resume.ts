@@ -21,27 +21,28 @@ export type SourceChoice =
   | { readonly kind: "elsewhere"; readonly sentence: string };
 
 /**
- * The highest version that any survivor has applied: its commit point was a barrier, so everybody else has it too or
- * can finish it from what is pending. A rank that passed nothing computes the step again, bit for bit.
+ * The highest step that passed its commit point on any survivor, applied or pending: that point was a barrier, so
+ * everybody else has the step too or can finish it. A step that passed nowhere is computed again, bit for bit.
  */
 export function chooseSource(
   committed: CommittedGeneration | null,
   candidates: readonly Candidate[],
 ): SourceChoice {
   if (committed === null) return { kind: "elsewhere", sentence: "nothing was trained yet" };
-  const holders = candidates.filter(({ holding }) => holding?.generation === committed.number);
-  if (holders.length === 0)
+  const holders = new Map<number, Candidate>();
+  let targetVersion = 0;
+  for (const candidate of candidates) {
+    const { holding } = candidate;
+    if (holding?.generation !== committed.number) continue;
+    holders.set(holding.rank, candidate);
+    targetVersion = Math.max(targetVersion, holding.version + (holding.pending ? 1 : 0));
+  }
+  if (holders.size === 0) {
     return { kind: "elsewhere", sentence: "no rank of the last generation is left" };
-  const targetVersion = Math.max(...holders.map(({ holding }) => holding?.version ?? 0));
-  const able = holders.filter(
-    ({ holding }) =>
-      holding !== null &&
-      (holding.version === targetVersion ||
-        (holding.version === targetVersion - 1 && holding.pending)),
-  );
-  return {
-    kind: "live",
-    targetVersion,
-    holders: new Map(able.map((candidate) => [candidate.holding?.rank ?? -1, candidate])),
-  };
+  }
+  for (const [rank, { holding }] of holders) {
+    // Behind by more than one step it cannot be: what it holds is of no use.
+    if ((holding?.version ?? 0) < targetVersion - 1) holders.delete(rank);
+  }
+  return { kind: "live", targetVersion, holders };
 }

@@ -65,9 +65,14 @@ export function onSaveFailed(turn: Turn, event: Of<"saveFailed">): void {
   abortSave(turn, event.reason.code, `writer ${event.writer}: ${event.reason.sentence}`);
 }
 
-export function onSaveDecision(turn: Turn, outcome: Extract<Outcome, { kind: "save" }>): void {
+export function onSaveDecision(
+  turn: Turn,
+  saveId: string,
+  outcome: Extract<Outcome, { kind: "save" }>,
+): void {
   const { save } = turn.live;
-  if (save?.begun == null || outcome.status === "waiting") return;
+  // An answer about an older save says nothing about this one.
+  if (save?.begun?.key.saveId !== saveId || outcome.status === "waiting") return;
   const { step, generation, begun, trigger } = save;
   decided(turn, { step, generation, key: begun.key, status: outcome.status });
   forgetSave(turn, save);
@@ -87,7 +92,6 @@ export function onSaveDecision(turn: Turn, outcome: Extract<Outcome, { kind: "sa
     "CheckpointCommitted",
     `the checkpoint of step ${step} is committed: ${outcome.commit}`,
   );
-  if (trigger === "final") turn.finalCommit = outcome.commit;
 }
 
 /** A member of the save is gone: what it had staged is gone with it. */
@@ -95,6 +99,19 @@ export function abortSaveOf(turn: Turn, member: string): void {
   const { save } = turn.live;
   if (save?.members.includes(member))
     abortSave(turn, "writer_lost", `member ${member} was lost while it was written`);
+}
+
+/** The store did not take it; the next one is tried at its own time. */
+export function giveUpSave(turn: Turn, sentence: string): void {
+  abortSave(turn, "storage", sentence);
+}
+
+/** The generation ended before everybody had staged: those who have not, never will. */
+export function abortHalfStaged(turn: Turn): void {
+  const { save } = turn.live;
+  if (save?.members.some((member) => !save.staged.includes(member))) {
+    abortSave(turn, "generation_ended", "the generation ended before every member had staged");
+  }
 }
 
 export function checkSaveDeadline(turn: Turn): void {

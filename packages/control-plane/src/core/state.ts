@@ -233,6 +233,10 @@ export interface Live {
     readonly port: number;
     readonly generation: number;
   } | null;
+  /** Rank processes whose end was judged: it is told again until the agent is heard. */
+  readonly judgedPids: readonly number[];
+  /** Since when ranks have been waited for to say where they stopped; null: nobody is. */
+  readonly waitingSinceMs: number | null;
   /** Failed tries to make a generation since the last commit. */
   readonly formationTries: number;
   readonly retryAtMs: number;
@@ -466,6 +470,8 @@ export interface Policy {
   /** Budgets are given back after so many further steps. */
   readonly refundSteps: number;
   readonly decidedSavesKept: number;
+  /** A living member that does not say where its ranks stopped is given up after this. */
+  readonly boundaryWaitMs: number;
 }
 
 export const POLICY_DEFAULT: Policy = {
@@ -481,4 +487,6 @@ export const POLICY_DEFAULT: Policy = {
   saveDeadlineMs: 1_800_000,
   refundSteps: 50,
   decidedSavesKept: 8,
+  // A rank stops at the end of its step at the latest; hung ones are named by their agent before that.
+  boundaryWaitMs: 300_000,
 };

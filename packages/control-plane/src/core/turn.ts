@@ -22,8 +22,6 @@ export interface Turn {
   reason: Reason;
   /** Set when the job must end now. */
   failed: Reason | null;
-  /** Set when the final checkpoint is committed. */
-  finalCommit: string | null;
 }
 
 export function beginTurn(base: JobBase, live: Live, now: number, policy: Policy): Turn {
@@ -37,7 +35,6 @@ export function beginTurn(base: JobBase, live: Live, now: number, policy: Policy
     generation: null,
     reason: base.reason,
     failed: null,
-    finalCommit: null,
   };
 }
 

@@ -1,12 +1,12 @@
 /** What people read of a job, projected from its state. Nothing is decided from it. */
 import {
   type JobCondition,
-  type JobState as ShownState,
   type JobStatusView,
   type MembershipView,
   NO_RECOVERIES,
   type ProgressView,
   type Reason,
+  type JobState as ShownState,
   withCondition,
 } from "@shardwright/job";
 import type { JobState, Live } from "./state.ts";
@@ -27,7 +27,10 @@ export function projectStatus(state: JobState, before: JobStatusView, now: numbe
         : {
             count: recoveries.count,
             stepsRedone: recoveries.stepsRedone,
-            last: recoveries.count === 0 ? null : { cause: recoveries.lastCause, seconds: recoveries.lastSeconds },
+            last:
+              recoveries.count === 0
+                ? null
+                : { cause: recoveries.lastCause, seconds: recoveries.lastSeconds },
           },
     checkpoint: live?.lastCommit ?? null,
     result: state.phase === "complete" ? state.result : null,
@@ -71,8 +74,17 @@ function progressOf(live: Live): ProgressView | null {
   const { totalSteps } = facts;
   if (progress === null) {
     return {
-      step, totalSteps, loss: Number.NaN, gradNorm: Number.NaN, learningRate: 0, tokensPerSecond: 0, trainedTokens: 0,
-      processedTokens: 0, stepSeconds: 0, etaMs: null, lastStepMs: null,
+      step,
+      totalSteps,
+      loss: Number.NaN,
+      gradNorm: Number.NaN,
+      learningRate: 0,
+      tokensPerSecond: 0,
+      trainedTokens: 0,
+      processedTokens: 0,
+      stepSeconds: 0,
+      etaMs: null,
+      lastStepMs: null,
     };
   }
   return {
@@ -90,7 +102,11 @@ function progressOf(live: Live): ProgressView | null {
   };
 }
 
-function conditionsOf(state: JobState, before: readonly JobCondition[], now: number): readonly JobCondition[] {
+function conditionsOf(
+  state: JobState,
+  before: readonly JobCondition[],
+  now: number,
+): readonly JobCondition[] {
   const say = (type: JobCondition["type"], holds: boolean, reason: Reason): JobCondition => ({
     type,
     status: holds ? "True" : "False",
@@ -98,7 +114,9 @@ function conditionsOf(state: JobState, before: readonly JobCondition[], now: num
     lastTransitionMs: now,
   });
   const live = "live" in state ? state.live : null;
-  const next: JobCondition[] = [say("Admitted", live !== null || state.phase !== "queued", state.reason)];
+  const next: JobCondition[] = [
+    say("Admitted", live !== null || state.phase !== "queued", state.reason),
+  ];
   if (live !== null) {
     next.push(say("Running", shownState(state) === "Running", state.reason));
     next.push(say("Progressing", live.step > 0 && live.fault === null, state.reason));
