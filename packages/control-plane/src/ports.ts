@@ -113,9 +113,7 @@ export interface Changes {
   /** Highest sequence so far. */
   readonly sequence: number;
   /** Uids of jobs removed since this process started, with the sequence of their removal. */
-  removedSince(
-    sequence: number,
-  ): readonly {
+  removedSince(sequence: number): readonly {
     readonly uid: string;
     readonly tenant: string;
     readonly name: string;

@@ -193,6 +193,9 @@ function hear(turn: Turn, event: JobEvent): void {
     case "settled":
       onSettled(turn, event.effectId, event.outcome);
       return;
+    case "stepped":
+      onStepped(turn, event);
+      return;
     case "waits":
     case "placed":
     case "cancel":
@@ -224,9 +227,6 @@ function hearMember(turn: Turn, event: MemberEvent): void {
       return;
     case "rankExit":
       onRankExit(turn, event);
-      return;
-    case "stepped":
-      onStepped(turn, event);
       return;
     case "staged":
       onStaged(turn, event);
@@ -261,7 +261,7 @@ function hearMember(turn: Turn, event: MemberEvent): void {
 }
 
 /** The journal holds every lane up to this step. Progress gives budgets back and ends a recovery. */
-function onStepped(turn: Turn, event: Extract<MemberEvent, { kind: "stepped" }>): void {
+function onStepped(turn: Turn, event: Extract<JobEvent, { kind: "stepped" }>): void {
   const { live, now, policy } = turn;
   if (event.step <= live.step) return;
   const { fault, recoveries } = live;

@@ -325,6 +325,7 @@ export type JobEvent =
       readonly reason: Reason;
     }
   | { readonly kind: "cancel" }
+  | { readonly kind: "stepped"; readonly step: number; readonly facts: StepFacts }
   | { readonly kind: "settled"; readonly effectId: string; readonly outcome: Outcome }
   | MemberEvent;
 
@@ -361,7 +362,6 @@ export type MemberEvent = { readonly member: string; readonly incarnation: numbe
       readonly sentence: string;
       readonly respawning: boolean;
     }
-  | { readonly kind: "stepped"; readonly step: number; readonly facts: StepFacts }
   | {
       readonly kind: "staged";
       readonly generation: number;

@@ -40,14 +40,21 @@ export async function* agentSession(
   // 2. Its directives: what the state says it should have been told, and what comes later.
   const outbound = createOutbound(caller.signal);
   const { uid, member, incarnation } = claims;
-  const close = world.sessions.open({ uid, member, incarnation, send: outbound.push, end: outbound.end });
+  const close = world.sessions.open({
+    uid,
+    member,
+    incarnation,
+    send: outbound.push,
+    end: outbound.end,
+  });
   // 3. Its messages, until it hangs up.
   const reading = readMessages(world, requests, claims).then(outbound.end, outbound.fail);
   try {
     yield* outbound.messages();
   } finally {
     outbound.end();
-    if (close()) await world.deliver(uid, { kind: "streamLost", member, incarnation }).catch(() => undefined);
+    if (close())
+      await world.deliver(uid, { kind: "streamLost", member, incarnation }).catch(() => undefined);
     void reading;
   }
 }
@@ -71,7 +78,8 @@ async function readMessages(
   const { uid, member, incarnation } = claims;
   let isFirst = true;
   for await (const request of requests) {
-    if (isFirst && request.body?.$case !== "hello") throw new Fault("invalid", "the first message must be Hello");
+    if (isFirst && request.body?.$case !== "hello")
+      throw new Fault("invalid", "the first message must be Hello");
     isFirst = false;
     const { body } = request;
     if (body?.$case === "step") {
@@ -91,7 +99,11 @@ async function readMessages(
   }
 }
 
-async function addStep(world: AgentWorld, uid: string, report: Parameters<StepRows["add"]>[0]): Promise<void> {
+async function addStep(
+  world: AgentWorld,
+  uid: string,
+  report: Parameters<StepRows["add"]>[0],
+): Promise<void> {
   const record = await world.recordOf(uid);
   const live = record !== null && "live" in record.state ? record.state.live : null;
   if (record === null || live === null) return;
@@ -100,16 +112,28 @@ async function addStep(world: AgentWorld, uid: string, report: Parameters<StepRo
 }
 
 /** A rank that its own agent has not heard for too long hangs; it is named, ended and respawned. */
-async function judgeBeat(world: AgentWorld, { uid, member, incarnation }: MemberClaims, beat: Beat): Promise<void> {
+async function judgeBeat(
+  world: AgentWorld,
+  { uid, member, incarnation }: MemberClaims,
+  beat: Beat,
+): Promise<void> {
   const record = await world.recordOf(uid);
   const live = record !== null && "live" in record.state ? record.state.live : null;
   if (live?.committed == null) return;
   const limitMs = hangAfterMs(live.progress?.seconds ?? live.plan.stepSecondsPredicted);
   for (const rank of beat.ranks) {
-    const slot = live.members.find(({ name }) => name === member)?.ranks.find(({ localRank }) => localRank === rank.localRank);
+    const slot = live.members
+      .find(({ name }) => name === member)
+      ?.ranks.find(({ localRank }) => localRank === rank.localRank);
     if (rank.silentMs <= limitMs || slot?.state !== "busy") continue;
     const sentence = `local rank ${rank.localRank} of member ${member} has been silent for ${Math.round(rank.silentMs / 1000)} s in phase ${rank.phase}`;
-    await world.deliver(uid, { kind: "hung", member, incarnation, localRank: rank.localRank, sentence });
+    await world.deliver(uid, {
+      kind: "hung",
+      member,
+      incarnation,
+      localRank: rank.localRank,
+      sentence,
+    });
   }
 }
 

@@ -24,10 +24,12 @@ import type {
   PreparedGeneration,
   SaveKeyState,
 } from "../core/state.ts";
-import type { LaneRow } from "../ports.ts";
-import type { JobRecord } from "../ports.ts";
+import type { JobRecord, LaneRow } from "../ports.ts";
 
-type Said<K extends MemberEvent["kind"]> = Omit<Extract<MemberEvent, { readonly kind: K }>, "member" | "incarnation">;
+type Said<K extends MemberEvent["kind"]> = Omit<
+  Extract<MemberEvent, { readonly kind: K }>,
+  "member" | "incarnation"
+>;
 export type MemberSaid = { [K in MemberEvent["kind"]]: Said<K> }[MemberEvent["kind"]];
 
 /** What a member's message means to the job; null for beats, steps and logs, which take other ways. */
@@ -41,7 +43,10 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
     }
     case "loading": {
       const { phase, doneRatio, detail } = body.value;
-      return { kind: "loading", doing: `${phase} ${Math.round(doneRatio * 100)} % ${detail}`.trim() };
+      return {
+        kind: "loading",
+        doing: `${phase} ${Math.round(doneRatio * 100)} % ${detail}`.trim(),
+      };
     }
     case "loaded": {
       const { ranks } = body.value;
@@ -65,12 +70,20 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
         })),
       };
     case "generationFailed":
-      return { kind: "generationFailed", generation, reason: { code: body.value.code, sentence: body.value.sentence } };
+      return {
+        kind: "generationFailed",
+        generation,
+        reason: { code: body.value.code, sentence: body.value.sentence },
+      };
     case "interrupted":
       return {
         kind: "interrupted",
         generation,
-        ranks: body.value.ranks.map((rank) => ({ localRank: rank.localRank, pid: rank.pid, holding: holdingOf(rank) })),
+        ranks: body.value.ranks.map((rank) => ({
+          localRank: rank.localRank,
+          pid: rank.pid,
+          holding: holdingOf(rank),
+        })),
       };
     case "rankExit": {
       const { localRank, pid, cause, sentence, respawning } = body.value;
@@ -78,7 +91,12 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
     }
     case "saveStaged": {
       const { step, trigger } = body.value;
-      return { kind: "staged", generation, step: Number(step), trigger: trigger === "final" ? "final" : "periodic" };
+      return {
+        kind: "staged",
+        generation,
+        step: Number(step),
+        trigger: trigger === "final" ? "final" : "periodic",
+      };
     }
     case "prepared": {
       const { key, prepared } = body.value;
@@ -104,7 +122,9 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
   }
 }
 
-function factsOf(loaded: Extract<NonNullable<SessionRequest["body"]>, { $case: "loaded" }>["value"]): JobFacts {
+function factsOf(
+  loaded: Extract<NonNullable<SessionRequest["body"]>, { $case: "loaded" }>["value"],
+): JobFacts {
   const { layout, data, recipeSha256, externalJson, loraJson } = loaded;
   return {
     layout: layoutFromWire(layout ?? { tensors: [], elementsCount: 0n, fingerprint: "" }),
@@ -224,7 +244,10 @@ function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): 
     storePrefix: plan.storePrefix,
     saveEveryStepsCount: parallel.saveEverySteps,
     totalSteps: BigInt(live?.facts?.totalSteps ?? 0),
-    collectiveTimeoutSeconds: Math.max(COLLECTIVE_TIMEOUT_SECONDS_MIN, COLLECTIVE_TIMEOUT_STEPS * seconds),
+    collectiveTimeoutSeconds: Math.max(
+      COLLECTIVE_TIMEOUT_SECONDS_MIN,
+      COLLECTIVE_TIMEOUT_STEPS * seconds,
+    ),
   };
 }
 
@@ -246,11 +269,18 @@ function sourceToWire({ source }: PreparedGeneration): StateSource {
     case "fresh":
       return { source: { $case: "fresh", value: {} } };
     case "live": {
-      const value = { targetVersion: BigInt(source.targetVersion), transfer: transferToWire(source.transfer) };
+      const value = {
+        targetVersion: BigInt(source.targetVersion),
+        transfer: transferToWire(source.transfer),
+      };
       return { source: { $case: "live", value } };
     }
     case "checkpoint": {
-      const value = { runDirectory: source.directory, commit: source.commit, step: BigInt(source.step) };
+      const value = {
+        runDirectory: source.directory,
+        commit: source.commit,
+        step: BigInt(source.step),
+      };
       return { source: { $case: "checkpoint", value } };
     }
     default:

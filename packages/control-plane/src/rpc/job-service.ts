@@ -40,8 +40,13 @@ const WARNINGS_SHOWN = 10;
  * every method looks only into the tenant that the request names.
  */
 export function jobService(options: JobServiceOptions): JobServiceServer {
-  const { jobs, history, changes, control, drain } = options;
-  const watchWorld = { jobs, history, changes, startSequence: changes.sequence };
+  return { ...mutations(options), ...lookups(options), ...streams(options) };
+}
+
+type Methods<K extends keyof JobServiceServer> = { [M in K]: JobServiceServer[M] };
+
+function mutations(options: JobServiceOptions): Methods<"submitJob" | "cancelJob" | "deleteJob"> {
+  const { jobs, control } = options;
   return {
     submitJob: unary(async (request) => {
       const response = await submitJob(request, options);
@@ -50,31 +55,6 @@ export function jobService(options: JobServiceOptions): JobServiceServer {
       }
       return response;
     }),
-    getJob: unary(async (request) => ({
-      job: wireOf(await jobNamed(jobs, request, request.name)),
-    })),
-    listJobs: unary(async (request) => {
-      const limit = Math.min(request.pageSize || LIST_PAGE_DEFAULT, LIST_PAGE_MAX);
-      const revision = BigInt(changes.sequence);
-      const page = await jobs.list({
-        tenant: tenantOf(request),
-        afterName: request.pageToken,
-        limit,
-      });
-      const nextPageToken = page.length < limit ? "" : (page.at(-1)?.name ?? "");
-      return { jobs: page.map(wireOf), nextPageToken, revision };
-    }),
-    watchJobs: serverStream(drain, (request, { signal }) =>
-      watchJobs(
-        watchWorld,
-        {
-          tenant: tenantOf(request),
-          name: request.name,
-          revision: sequenceOf(request.revision, "revision"),
-        },
-        signal,
-      ),
-    ),
     cancelJob: unary(async (request) => {
       const { uid, name } = await jobNamed(jobs, request, request.name);
       await control.cancel(uid);
@@ -88,6 +68,35 @@ export function jobService(options: JobServiceOptions): JobServiceServer {
       if (record !== null) await control.remove(record.uid);
       if (record !== null && request.deleteCheckpoints) await options.deleteRun(record.uid);
       return DeleteJobResponse.create();
+    }),
+  };
+}
+
+type Lookup =
+  | "getJob"
+  | "listJobs"
+  | "planJob"
+  | "explainJob"
+  | "listMembers"
+  | "listGenerations"
+  | "getBlockMap";
+
+function lookups(options: JobServiceOptions): Methods<Lookup> {
+  const { jobs, history, changes } = options;
+  return {
+    getJob: unary(async (request) => ({
+      job: wireOf(await jobNamed(jobs, request, request.name)),
+    })),
+    listJobs: unary(async (request) => {
+      const limit = Math.min(request.pageSize || LIST_PAGE_DEFAULT, LIST_PAGE_MAX);
+      const revision = BigInt(changes.sequence);
+      const page = await jobs.list({
+        tenant: tenantOf(request),
+        afterName: request.pageToken,
+        limit,
+      });
+      const nextPageToken = page.length < limit ? "" : (page.at(-1)?.name ?? "");
+      return { jobs: page.map(wireOf), nextPageToken, revision };
     }),
     planJob: unary(async (request) => {
       const { document, warnings } = readDocument(request.documentJson);
@@ -110,6 +119,44 @@ export function jobService(options: JobServiceOptions): JobServiceServer {
         events.filter(({ severity }) => severity === "warning").slice(-WARNINGS_SHOWN),
       );
     }),
+    listMembers: unary(async (request) => ({
+      members: membersOf(await jobNamed(jobs, request, request.jobName)),
+    })),
+    listGenerations: unary(async (request) => {
+      const { uid } = await jobNamed(jobs, request, request.jobName);
+      return { generations: (await history.generations(uid)).map(generationToWire) };
+    }),
+    getBlockMap: unary(async (request) =>
+      blockMapOf(await jobNamed(jobs, request, request.jobName)),
+    ),
+  };
+}
+
+function streams(options: JobServiceOptions): Methods<"watchJobs" | "watchEvents" | "streamLogs"> {
+  const { jobs, history, changes, drain } = options;
+  const watchWorld = { jobs, history, changes, startSequence: changes.sequence };
+  return {
+    watchJobs: serverStream(drain, (request, { signal }) =>
+      watchJobs(
+        watchWorld,
+        {
+          tenant: tenantOf(request),
+          name: request.name,
+          revision: sequenceOf(request.revision, "revision"),
+        },
+        signal,
+      ),
+    ),
+    watchEvents: serverStream(drain, async function* (request, { signal }) {
+      if (request.jobName !== "") await jobNamed(jobs, request, request.jobName);
+      const query = {
+        tenant: tenantOf(request),
+        jobName: request.jobName === "" ? null : request.jobName,
+        afterSequence: sequenceOf(request.afterSequence, "after_sequence"),
+        follow: request.follow,
+      };
+      yield* watchEvents(watchWorld, query, signal);
+    }),
     streamLogs: serverStream(drain, async function* (request, { signal }) {
       const { uid } = await jobNamed(jobs, request, request.name);
       const query = {
@@ -126,26 +173,6 @@ export function jobService(options: JobServiceOptions): JobServiceServer {
       const lines = request.follow ? followLogs(query, { clock, signal, isOver }) : readLogs(query);
       for await (const line of lines) yield lineToWire(line);
     }),
-    watchEvents: serverStream(drain, async function* (request, { signal }) {
-      if (request.jobName !== "") await jobNamed(jobs, request, request.jobName);
-      const query = {
-        tenant: tenantOf(request),
-        jobName: request.jobName === "" ? null : request.jobName,
-        afterSequence: sequenceOf(request.afterSequence, "after_sequence"),
-        follow: request.follow,
-      };
-      yield* watchEvents(watchWorld, query, signal);
-    }),
-    listMembers: unary(async (request) => ({
-      members: membersOf(await jobNamed(jobs, request, request.jobName)),
-    })),
-    listGenerations: unary(async (request) => {
-      const { uid } = await jobNamed(jobs, request, request.jobName);
-      return { generations: (await history.generations(uid)).map(generationToWire) };
-    }),
-    getBlockMap: unary(async (request) =>
-      blockMapOf(await jobNamed(jobs, request, request.jobName)),
-    ),
   };
 }
 

@@ -11,10 +11,10 @@ import {
 import type { ParallelPlan } from "@shardwright/planner";
 import type { SubmitJobRequest, SubmitJobResponse } from "@shardwright/proto";
 import type { Clock } from "@shardwright/service/clock";
+import type { PlanReading } from "../plan-facts.ts";
 import type { JobHistory, JobRecord, JobStore } from "../ports.ts";
 import { checkData } from "./job-data.ts";
 import { readDocument, tenantOf } from "./job-door.ts";
-import type { PlanReading } from "./job-plan.ts";
 import { wireOf } from "./job-views.ts";
 
 /** Where a submitted job is written: the store, or a FineTuneJob object. Null when the name was taken meanwhile. */
@@ -47,7 +47,7 @@ export async function submitJob(
   checkRequestId(request.requestId);
   // 2. Asked before?
   const remembered = request.dryRun ? null : await answeredBefore(request, tenant, world);
-  if (remembered !== null) return { ...remembered, warnings: [...warnings] };
+  if (remembered !== null) return remembered;
   const before = await world.jobs.find(tenant, document.metadata.name);
   if (before !== null) return { ...unchangedOrConflict(before, document), warnings: [...warnings] };
   // 3. Files and plan: nothing that cannot run is stored.
@@ -69,8 +69,10 @@ export async function submitJob(
       throw new Fault("unavailable", "the job was removed while it was submitted; try again");
     return { ...unchangedOrConflict(other, document), warnings: all };
   }
-  if (request.requestId !== "")
-    await world.history.rememberAnswer(tenant, request.requestId, record.uid);
+  if (request.requestId !== "") {
+    const answer: Answer = { uid, warnings: all };
+    await world.history.rememberAnswer(tenant, request.requestId, JSON.stringify(answer));
+  }
   return { job: wireOf(record), outcome: "created", warnings: all };
 }
 
@@ -82,14 +84,24 @@ function checkRequestId(requestId: string): void {
   });
 }
 
+/** What is remembered of a request: the job it made, as it is now, and what was said beside. */
+interface Answer {
+  readonly uid: string;
+  readonly warnings: readonly string[];
+}
+
 async function answeredBefore(
   { requestId }: SubmitJobRequest,
   tenant: string,
   { history, jobs }: SubmitWorld,
-): Promise<Pick<SubmitJobResponse, "job" | "outcome"> | null> {
-  const uid = requestId === "" ? null : await history.answered(tenant, requestId);
-  const record = uid === null ? null : await jobs.load(uid);
-  return record === null ? null : { job: wireOf(record), outcome: "created" };
+): Promise<SubmitJobResponse | null> {
+  const text = requestId === "" ? null : await history.answered(tenant, requestId);
+  if (text === null) return null;
+  const { uid, warnings } = JSON.parse(text) as Answer;
+  const record = await jobs.load(uid);
+  return record === null
+    ? null
+    : { job: wireOf(record), outcome: "created", warnings: [...warnings] };
 }
 
 function unchangedOrConflict(

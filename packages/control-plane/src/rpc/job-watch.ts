@@ -22,22 +22,36 @@ export async function* watchJobs(
   // 1. Listen before reading: a change in between is seen twice, never missed.
   const news = listen(world.changes, signal);
   const known: Known = new Map();
+  // A revision is given with a message only when everything up to it was said: who goes on from it misses nothing.
+  let through = world.changes.sequence;
   try {
     // 2. What there is, or what changed since the revision.
-    yield* current(world, query, known);
-    yield { change: "bookmark", job: undefined, revision: BigInt(world.changes.sequence) };
+    for await (const change of current(world, query, known)) yield at(change, query.revision);
+    yield at({ change: "bookmark", job: undefined }, through);
     // 3. What changes: each job as it is now, however often it changed meanwhile.
     for (;;) {
       const uids = await news.next();
       if (signal.aborted) return;
+      const next = world.changes.sequence;
+      const said: JobChange[] = [];
       for (const uid of uids) {
         const change = changeOf(uid, await world.jobs.load(uid), { query, known });
-        if (change !== null) yield { ...change, revision: BigInt(world.changes.sequence) };
+        if (change !== null) said.push(change);
       }
+      for (const [i, change] of said.entries()) {
+        yield at(change, i === said.length - 1 ? next : through);
+      }
+      through = next;
     }
   } finally {
     news.close();
   }
+}
+
+type JobChange = Omit<WatchJobsResponse, "revision">;
+
+function at(change: JobChange, revision: number): WatchJobsResponse {
+  return { ...change, revision: BigInt(revision) };
 }
 
 interface JobQuery {
@@ -55,7 +69,7 @@ async function* current(
   { jobs, changes, startSequence }: WatchWorld,
   query: JobQuery,
   known: Known,
-): AsyncGenerator<WatchJobsResponse, void, void> {
+): AsyncGenerator<JobChange, void, void> {
   const isResumed = query.revision > 0 && query.revision >= startSequence;
   const since = isResumed ? query.revision : 0;
   for await (const record of every(jobs, query.tenant)) {
@@ -63,11 +77,11 @@ async function* current(
     const job = wireOf(record);
     known.set(record.uid, { sequence: record.sequence, job });
     const change = isResumed ? "modified" : "added";
-    if (record.sequence > since) yield { change, job, revision: BigInt(record.sequence) };
+    if (record.sequence > since) yield { change, job };
   }
   if (!isResumed) return;
-  for (const removal of changes.removedSince(since).filter((gone) => isWanted(gone, query))) {
-    yield { change: "deleted", job: undefined, revision: BigInt(removal.sequence) };
+  for (const gone of changes.removedSince(since)) {
+    if (isWanted(gone, query)) yield { change: "deleted", job: undefined };
   }
 }
 
@@ -76,7 +90,7 @@ function changeOf(
   uid: string,
   record: JobRecord | null,
   { query, known }: { readonly query: JobQuery; readonly known: Known },
-): Omit<WatchJobsResponse, "revision"> | null {
+): JobChange | null {
   const before = known.get(uid);
   if (record === null) {
     known.delete(uid);

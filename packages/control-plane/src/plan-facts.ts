@@ -1,9 +1,11 @@
+import { availableParallelism } from "node:os";
 import { type Complaint, type JobDocument, jobOfSource, pathOfSource } from "@shardwright/job";
 import { modelCardFrom, type PlanOutcome } from "@shardwright/planner";
 import { planJob } from "@shardwright/planner/plan";
 import type { ClusterSnapshot } from "@shardwright/scheduler";
-import type { JobStore } from "../ports.ts";
-import { readModel } from "./job-model.ts";
+import { tunedWeights } from "./desired/local.ts";
+import type { JobStore } from "./ports.ts";
+import { readModel } from "./rpc/job-model.ts";
 
 /** How a document fits this cluster, or what is wrong with its model. */
 export type PlanReading =
@@ -16,11 +18,8 @@ export interface PlanFacts {
   readonly cluster: ClusterSnapshot;
 }
 
-// A tuned model that was tuned from a tuned model …; a longer chain is a circle.
-const TUNED_DEPTH_MAX = 16;
-
 /** Reads the model's configuration and plans the job on the cluster as if nobody else held anything. */
-export async function planDocument(document: JobDocument, facts: PlanFacts): Promise<PlanReading> {
+export async function planFor(document: JobDocument, facts: PlanFacts): Promise<PlanReading> {
   const path = await modelPath(document, facts);
   if (typeof path !== "string") return { ok: false, complaints: [path] };
   const model = await readModel(path);
@@ -44,22 +43,21 @@ export async function planDocument(document: JobDocument, facts: PlanFacts): Pro
   return { ok: true, outcome };
 }
 
-/** The base model's files: of a tuned model those that its job was tuned from. */
+/** The model's files: of a finished job the whole weights that it exported. */
 async function modelPath(document: JobDocument, facts: PlanFacts): Promise<string | Complaint> {
-  let source = document.spec.model.source;
-  for (let depth = 0; depth < TUNED_DEPTH_MAX; depth++) {
-    const name = jobOfSource(source);
-    if (name === null) return pathOfSource(source);
-    const job = await facts.jobs.find(facts.tenant, name);
-    const state = job?.status.state ?? "unknown";
-    if (job === null || state !== "Complete") {
-      const problem =
-        job === null ? `there is no job ${name}` : `job ${name} is ${state}; it must be Complete`;
-      return { path: "spec.model.source", problem };
-    }
-    source = job.document.spec.model.source;
-  }
-  return { path: "spec.model.source", problem: `names more than ${TUNED_DEPTH_MAX} tuned models` };
+  const { source } = document.spec.model;
+  const name = jobOfSource(source);
+  if (name === null) return pathOfSource(source);
+  const job = await facts.jobs.find(facts.tenant, name);
+  const path = "spec.model.source";
+  if (job === null) return { path, problem: `there is no job ${name}` };
+  const { state } = job.status;
+  if (state !== "Complete")
+    return { path, problem: `job ${name} is ${state}; it must be Complete` };
+  const weights = await tunedWeights(source, facts.tenant, facts.jobs);
+  if (weights !== null) return pathOfSource(weights);
+  const problem = `job ${name} exported no whole weights; give it the export {format: hf, merge: true}`;
+  return { path, problem };
 }
 
 /** What the largest kind of node offers one job. */
@@ -71,6 +69,6 @@ function devicesOf({ nodes }: ClusterSnapshot) {
     kind,
     bytesPerRank: Math.min(...alike.map(({ bytesPerSlot }) => bytesPerSlot)),
     ranksMax: slots,
-    coresCount: slots,
+    coresCount: availableParallelism(),
   };
 }

@@ -1,0 +1,168 @@
+import type { Clock, Log } from "@shardwright/service";
+import { silenceAll } from "./core/members.ts";
+import type { Effect, JobEvent, Policy } from "./core/state.ts";
+import { type PerformWorld, perform } from "./perform.ts";
+import type { JobControl, JobRecord, JobStore, Launcher } from "./ports.ts";
+import { reconcile } from "./reconcile.ts";
+import { runCycle } from "./schedule.ts";
+import type { Sessions } from "./sessions.ts";
+import { createWorkQueue } from "./work-queue.ts";
+
+export interface DriverWorld {
+  readonly store: JobStore;
+  readonly launcher: Launcher;
+  readonly sessions: Sessions;
+  readonly performing: PerformWorld;
+  readonly clock: Clock;
+  readonly policy: Policy;
+  readonly log: Log;
+}
+
+/** Drives every job: events in, one at a time for a job; effects out, several at once. */
+export interface Driver extends JobControl {
+  deliver(uid: string, event: JobEvent): Promise<void>;
+  recordOf(uid: string): Promise<JobRecord | null>;
+  /** Takes up what an earlier process left: silence until members are heard, effects again. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+// Time only matters for silence and deadlines of seconds.
+const TICK_MS = 500;
+// A removal waits for members to end: their grace, and some.
+const REMOVAL_WAIT_MS = 30_000;
+
+export function createDriver(world: DriverWorld): Driver {
+  const { store, launcher, sessions, clock, policy, log } = world;
+  const queue = createWorkQueue();
+  const cache = new Map<string, JobRecord>();
+  const inFlight = new Set<string>();
+  const stopping = new AbortController();
+  let cycleWanted = false;
+
+  const act = (record: JobRecord): void => {
+    sessions.update(record);
+    for (const effect of record.state.effects) start(effect, record);
+    if (record.state.phase === "queued" || record.finishedMs !== null) wakeScheduler();
+    if (record.finishedMs !== null && record.state.effects.length === 0) cache.delete(record.uid);
+  };
+  const start = (effect: Effect, record: JobRecord): void => {
+    const id = `${record.uid}/${effect.id}`;
+    if (inFlight.has(id) || stopping.signal.aborted) return;
+    inFlight.add(id);
+    void perform(effect, record, world.performing)
+      .then((outcome) => {
+        inFlight.delete(id);
+        return deliver(record.uid, { kind: "settled", effectId: effect.id, outcome });
+      })
+      .catch((reason: unknown) =>
+        log.error({ err: reason, effect: id }, "settling an effect has failed"),
+      );
+  };
+  const deliver = async (uid: string, event: JobEvent): Promise<void> => {
+    if (stopping.signal.aborted) return;
+    await queue.run(uid, () =>
+      reconcile(uid, event, { store, now: clock.now, policy, log, cache, act }),
+    );
+  };
+  const wakeScheduler = (): void => {
+    if (cycleWanted || stopping.signal.aborted) return;
+    cycleWanted = true;
+    void queue
+      .run("scheduler", async () => {
+        cycleWanted = false;
+        await runCycle({ store, launcher, now: clock.now, deliver });
+      })
+      .catch((reason: unknown) => log.error({ err: reason }, "a scheduler cycle has failed"));
+  };
+  const tick = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      await clock.sleep(TICK_MS, stopping.signal);
+      for (const { uid, state } of [...cache.values()]) {
+        if (state.phase === "active") {
+          await deliver(uid, { kind: "tick" }).catch((reason: unknown) =>
+            log.error({ err: reason, uid }, "a tick has failed"),
+          );
+        }
+      }
+    }
+  };
+  const recordOf = async (uid: string): Promise<JobRecord | null> =>
+    cache.get(uid) ?? (await store.load(uid));
+
+  launcher.onEnd(({ uid, member, incarnation }, sentence) => {
+    void deliver(uid, { kind: "gone", member, incarnation, sentence }).catch((reason: unknown) =>
+      log.error({ err: reason, uid, member }, "the end of a member could not be booked"),
+    );
+  });
+  let ticking: Promise<void> | null = null;
+  return {
+    deliver,
+    recordOf,
+    wake: (uid) => {
+      void recordOf(uid).then((record) => {
+        if (record !== null) act(record);
+      });
+    },
+    cancel: (uid) => deliver(uid, { kind: "cancel" }),
+    remove: async (uid) => {
+      await deliver(uid, { kind: "cancel" });
+      const until = clock.now() + REMOVAL_WAIT_MS;
+      while (clock.now() < until && ((await recordOf(uid))?.state.effects.length ?? 0) > 0)
+        await clock.sleep(50);
+      await launcher.release(uid);
+      await queue.run(uid, async () => {
+        await store.remove(uid);
+        cache.delete(uid);
+      });
+      wakeScheduler();
+    },
+    start: async () => {
+      const records = await store.unfinished();
+      const running = await launcher.running();
+      for (const record of records) {
+        cache.set(record.uid, record);
+        await resume(record, running, { deliver, now: clock.now, cache });
+        const newest = cache.get(record.uid);
+        if (newest !== undefined) act(newest);
+      }
+      wakeScheduler();
+      ticking = tick();
+    },
+    stop: async () => {
+      stopping.abort();
+      await ticking;
+      await queue.idle();
+    },
+  };
+}
+
+type Running = Awaited<ReturnType<Launcher["running"]>>;
+
+/** After a restart nobody is heard yet, and members may have ended while nobody looked. */
+async function resume(
+  record: JobRecord,
+  running: Running,
+  world: {
+    deliver: (uid: string, event: JobEvent) => Promise<void>;
+    now: () => number;
+    cache: Map<string, JobRecord>;
+  },
+): Promise<void> {
+  const { state, uid } = record;
+  if (state.phase !== "active") return;
+  // Only in memory: a stream that is not open is a fact of this process, not of the journal.
+  world.cache.set(uid, {
+    ...record,
+    state: { ...state, live: silenceAll(state.live, world.now()) },
+  });
+  for (const { name, incarnation, state: known } of state.live.members) {
+    const isRunning = running.some(
+      (one) => one.uid === uid && one.member === name && one.incarnation === incarnation,
+    );
+    const isLaunching = state.effects.some(({ id }) => id === `launch:${name}:${incarnation}`);
+    if (known === "lost" || isRunning || isLaunching) continue;
+    const sentence = "its process was gone when the control plane came back";
+    await world.deliver(uid, { kind: "gone", member: name, incarnation, sentence });
+  }
+}
