@@ -146,6 +146,7 @@ function place(
     step: 0,
     progress: null,
     save: null,
+    nextSave: null,
     decidedSaves: [],
     lastCommit: null,
     spent: NOTHING_SPENT,

@@ -28,13 +28,31 @@ export function onStaged(turn: Turn, event: Of<"staged">): void {
     );
     return;
   }
-  // The final save does not wait for an older one: that one is not needed any more.
-  if (save !== null)
-    abortSave(turn, "superseded", `the final save of step ${step} takes its place`);
   const members = [...new Set(committed.seats.map((seat) => seat.member))];
-  change(turn, {
-    save: { step, generation, trigger, sinceMs: now, staged: [member], begun: null, members },
-  });
+  const next: SaveState = {
+    step,
+    generation,
+    trigger,
+    sinceMs: now,
+    staged: [member],
+    begun: null,
+    members,
+  };
+  if (save === null) {
+    begin(turn, next);
+    return;
+  }
+  // The final save waits for the one in flight.
+  const waiting = live.nextSave;
+  if (waiting === null) change(turn, { nextSave: next });
+  else if (!waiting.staged.includes(member)) {
+    change(turn, { nextSave: { ...waiting, staged: [...waiting.staged, member] } });
+  }
+}
+
+function begin(turn: Turn, save: SaveState): void {
+  const { step, generation, trigger } = save;
+  change(turn, { save });
   want(turn, { id: `begin:${step}:${generation}`, kind: "beginSave", step, generation, trigger });
 }
 
@@ -96,9 +114,20 @@ export function onSaveDecision(
 
 /** A member of the save is gone: what it had staged is gone with it. */
 export function abortSaveOf(turn: Turn, member: string): void {
+  dropNext(turn, (next) => next.members.includes(member));
   const { save } = turn.live;
   if (save?.members.includes(member))
     abortSave(turn, "writer_lost", `member ${member} was lost while it was written`);
+}
+
+/** A final save that waits and can no longer be whole: the ranks stage it again in the next generation. */
+function dropNext(turn: Turn, isVoid: (next: SaveState) => boolean): void {
+  const { nextSave } = turn.live;
+  if (nextSave === null || !isVoid(nextSave)) return;
+  const { step, generation } = nextSave;
+  change(turn, { nextSave: null });
+  decided(turn, { step, generation, key: null, status: "aborted" });
+  saveAgain(turn);
 }
 
 /** The store did not take it; the next one is tried at its own time. */
@@ -108,6 +137,7 @@ export function giveUpSave(turn: Turn, sentence: string): void {
 
 /** The generation ended before everybody had staged: those who have not, never will. */
 export function abortHalfStaged(turn: Turn): void {
+  dropNext(turn, (next) => next.members.some((member) => !next.staged.includes(member)));
   const { save } = turn.live;
   if (save?.members.some((member) => !save.staged.includes(member))) {
     abortSave(turn, "generation_ended", "the generation ended before every member had staged");
@@ -157,7 +187,9 @@ function forgetSave(turn: Turn, save: SaveState): void {
       (effect) => effect.kind !== "reportPrepared" || effect.key.saveId !== begun.key.saveId,
     );
   }
-  change(turn, { save: null });
+  const { nextSave } = turn.live;
+  change(turn, { save: null, nextSave: null });
+  if (nextSave !== null) begin(turn, nextSave);
 }
 
 function decided(turn: Turn, decision: DecidedSave): void {

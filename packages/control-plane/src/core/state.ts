@@ -244,6 +244,8 @@ export interface Live {
   readonly step: number;
   readonly progress: StepFacts | null;
   readonly save: SaveState | null;
+  /** The final save, staged while an older one is still written. */
+  readonly nextSave: SaveState | null;
   readonly decidedSaves: readonly DecidedSave[];
   readonly lastCommit: {
     readonly step: number;
