@@ -70,7 +70,7 @@ const change = (kind: string, job: JobView) =>
   WatchJobsResponse.create({ change: kind, job: jobToWire(job), revision: 2n });
 
 async function start(controlPlaneAddress: string): Promise<() => Promise<string>> {
-  const meter = createMeter();
+  const meter = createMeter({ process: true });
   meter.observe("shardwright_journal_append_duration_seconds", {}, 0.001);
   exporter = await buildMetricsExporter({
     listen: "127.0.0.1:0",
@@ -101,6 +101,8 @@ test("a job of the watch appears on /metrics with its members, beside the meters
   expect(text).toContain('shardwright_build_info{version="1.2.3"} 1');
   expect(text).toContain("shardwright_journal_append_duration_seconds_count 1");
   expect(text).toContain("process_cpu_seconds_total");
+  const families = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
+  expect(new Set(families).size).toBe(families.length);
 });
 
 test("the newest view wins", async () => {

@@ -25,7 +25,22 @@ export function metricsPage(options: ExposeOptions): Page {
         meter.set(metric, labels, value);
       }
       const pages = await Promise.all([meter, ...options.alsoRender].map((each) => each.render()));
-      return pages.join("\n");
+      return merged(pages);
     },
   };
+}
+
+/** Pages as one: a family that several meters have (process_*, say) is shown once, the first one's. */
+export function merged(pages: readonly string[]): string {
+  const seen = new Set<string>();
+  const families = pages.flatMap((page) => page.split(/^(?=# HELP )/m));
+  return families
+    .filter((family) => {
+      const name = /^# HELP (\S+)/.exec(family)?.[1];
+      if (name === undefined || seen.has(name)) return false;
+      seen.add(name);
+      return true;
+    })
+    .map((family) => `${family.trimEnd()}\n`)
+    .join("");
 }

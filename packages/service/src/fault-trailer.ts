@@ -14,6 +14,8 @@ const MESSAGE_CHARS_MAX = 1000;
 export type WireStatus = Partial<StatusObject> & {
   readonly code: status;
   readonly details: string;
+  /** Never sent: for the log, which wants the causes too. */
+  readonly fault: Fault;
 };
 
 /** Any failure as a gRPC status with its complaints in the trailer. The only way out of a handler. */
@@ -21,7 +23,7 @@ export function asStatus(reason: unknown): WireStatus {
   const fault = Fault.from(reason);
   const metadata = new Metadata();
   metadata.set(FAULT_TRAILER, encode(fault.kind, fault.complaints));
-  return { code: SURFACES[fault.kind].grpc, details: shorten(fault.message), metadata };
+  return { code: SURFACES[fault.kind].grpc, details: shorten(fault.message), metadata, fault };
 }
 
 /** The fault a caller sees; works for statuses of our servers and of the transport itself. */

@@ -211,7 +211,8 @@ async function shutDown(server: Server, drain: AbortController, deadlineMs: numb
 }
 
 type AnyCall = ServerUnaryCall<unknown, unknown> & Streaming<unknown, unknown>;
-type Reply = (error: Partial<{ code: status }> | null, ...rest: unknown[]) => void;
+type Failure = { readonly code?: status; readonly fault?: Fault };
+type Reply = (error: Failure | null, ...rest: unknown[]) => void;
 
 /** The implementation with authentication before and observation around every method. */
 function guarded(service: ServedService, options: RpcServerOptions): UntypedServiceImplementation {
@@ -245,20 +246,22 @@ function observed(
   const streams = reply === undefined;
   const begun = performance.now();
   let over = false;
-  const end = (code: status): void => {
+  const end = (code: status, fault?: Fault): void => {
     if (over) return;
     over = true;
+    if (fault?.kind === "internal") options.onInternal?.(path, fault);
     options.watcher?.ended(path, streams, { code, seconds: (performance.now() - begun) / 1000 });
   };
   options.watcher?.started(path, streams);
   call.once("cancelled", () => end(status.CANCELLED));
   if (streams) {
     call.once("finish", () => end(status.OK));
-    call.once("error", (error: { code?: status }) => end(error.code ?? status.INTERNAL));
+    call.once("error", ({ code, fault }: Failure) => end(code ?? status.INTERNAL, fault));
     return undefined;
   }
   return (error, ...rest) => {
-    end(error === null ? status.OK : (error.code ?? status.INTERNAL));
+    if (error === null) end(status.OK);
+    else end(error.code ?? status.INTERNAL, error.fault);
     reply(error, ...rest);
   };
 }

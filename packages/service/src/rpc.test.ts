@@ -15,7 +15,9 @@ import {
 } from "@shardwright/proto";
 import { afterEach, expect, test } from "vitest";
 import { bearerAuth } from "./auth.ts";
+import { createMeter } from "./meter.ts";
 import { connect } from "./rpc-client.ts";
+import { rpcMeter } from "./rpc-meter.ts";
 import {
   type Caller,
   duplex,
@@ -38,7 +40,12 @@ async function serve(
     get?: (request: GetJobRequest, caller: Caller) => Promise<GetJobResponse>;
     watch?: (caller: Caller) => AsyncIterable<WatchJobsResponse>;
   },
-  options: { watcher?: RpcWatcher; drain?: AbortController; shutdownMs?: number } = {},
+  options: {
+    watcher?: RpcWatcher;
+    drain?: AbortController;
+    shutdownMs?: number;
+    onInternal?: (path: string, fault: Fault) => void;
+  } = {},
 ): Promise<RpcServer> {
   const drain = options.drain ?? new AbortController();
   const none = unary(async () => Promise.reject(new Error("not in this test")));
@@ -50,6 +57,7 @@ async function serve(
     drain,
     shutdownMs: options.shutdownMs ?? 2_000,
     ...(options.watcher === undefined ? {} : { watcher: options.watcher }),
+    ...(options.onInternal === undefined ? {} : { onInternal: options.onInternal }),
     services: [
       {
         definition: JobServiceService,
@@ -105,13 +113,55 @@ test("ten thousand complaints arrive shortened, with the number of missing ones"
   expect(last?.problem).toBe(`and ${10_000 - (failure.complaints.length - 1)} more`);
 });
 
-test("a bug shows as internal error and nothing of its text leaves", async () => {
-  const server = await serve({ get: async () => Promise.reject(new Error("secret path")) });
-  await expect(client(server).call((jobs) => jobs.getJob, LOOK, SOON)).rejects.toMatchObject({
-    kind: "internal",
-    message: "internal error",
-  });
+test("a bug shows as internal error; its text goes to the log and nowhere else", async () => {
+  const logged: string[] = [];
+  const bug = async (): Promise<never> => Promise.reject(new Error("secret path"));
+  const server = await serve(
+    {
+      get: bug,
+      // biome-ignore lint/correctness/useYield: it fails before it has anything to say
+      watch: async function* () {
+        await bug();
+      },
+    },
+    { onInternal: (path, fault) => logged.push(`${path}: ${String(fault.cause)}`) },
+  );
+  const outside = { kind: "internal", message: "internal error" };
+  const jobs = client(server);
+  await expect(jobs.call((service) => service.getJob, LOOK, SOON)).rejects.toMatchObject(outside);
+  const watch = jobs.stream((service) => service.watchJobs, { ...LOOK, revision: 0n });
+  await expect(watch.next()).rejects.toMatchObject(outside);
+  expect(logged).toEqual([
+    "/shardwright.v1.JobService/GetJob: Error: secret path",
+    "/shardwright.v1.JobService/WatchJobs: Error: secret path",
+  ]);
 });
+
+test("the meter counts calls, streams and refusals", async () => {
+  const meter = createMeter();
+  const server = await serve({ watch: idle }, { watcher: rpcMeter(meter) });
+  await client(server).call((jobs) => jobs.getJob, LOOK, SOON);
+  for await (const _ of client(server).stream((jobs) => jobs.watchJobs, { ...LOOK, revision: 0n }));
+  await connectAs("wrong-token-wrong-token", server)
+    .call((jobs) => jobs.getJob, LOOK, SOON)
+    .catch(() => undefined);
+  const labels = (method: string) =>
+    `grpc_service="shardwright.v1.JobService",grpc_method="${method}"`;
+  await expect
+    .poll(() => meter.render())
+    .toContain(`shardwright_grpc_streams{${labels("WatchJobs")}} 0`);
+  const text = await meter.render();
+  expect(text).toContain(`handled_total{${labels("GetJob")},grpc_code="OK"} 1`);
+  expect(text).toContain(`handled_total{${labels("GetJob")},grpc_code="UNAUTHENTICATED"} 1`);
+  expect(text).toContain(`handling_seconds_count{${labels("GetJob")}} 2`);
+  expect(text).toContain('shardwright_auth_refusals_total{reason="unauthenticated"} 1');
+});
+
+function connectAs(token: string, server: RpcServer) {
+  const connection = connect(JobServiceClient, server.address, token);
+  open.push(connection);
+  return connection;
+}
 
 test.each([undefined, "wrong-token-wrong-token"])(
   "token %s is refused on unary and stream",

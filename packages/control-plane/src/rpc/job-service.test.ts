@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Fault, jobFromWire, planFromWire, queuedStatus } from "@shardwright/job";
+import { Fault, jobFromWire, planFromWire } from "@shardwright/job";
 import { JobServiceClient, JobServiceService } from "@shardwright/proto";
 import { localSnapshot } from "@shardwright/scheduler";
 import { bearerAuth } from "@shardwright/service/auth";
@@ -9,13 +9,12 @@ import { systemClock } from "@shardwright/service/clock";
 import { type Connection, connect } from "@shardwright/service/rpc-client";
 import { type RpcServer, startRpcServer } from "@shardwright/service/rpc-server";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { JobState } from "../core/state.ts";
-import { planFor as planDocument } from "../plan-facts.ts";
+import { putJob } from "../desired/local.ts";
+import { planFor } from "../plan-facts.ts";
 import type { JobRecord } from "../ports.ts";
 import type { Journal } from "../store/journal.ts";
 import { createMemoryJournal } from "../store/memory.ts";
 import { jobService } from "./job-service.ts";
-import type { PutJob } from "./job-submit.ts";
 
 const TOKEN = "a-token-of-enough-length";
 const SOON = { deadlineMs: 10_000 };
@@ -52,9 +51,9 @@ beforeEach(async () => {
     logsDirectory: (uid) => join(directory, "runs", uid, "logs"),
     plan: (tenant, document) => {
       const machine = { name: "here", slots: 2, memoryBytes: machineBytes };
-      return planDocument(document, { tenant, jobs: journal, cluster: localSnapshot(machine) });
+      return planFor(document, { tenant, jobs: journal, cluster: localSnapshot(machine) });
     },
-    putJob,
+    putJob: (request) => putJob(journal, request, Date.now()),
   });
   const service = {
     definition: JobServiceService,
@@ -74,33 +73,6 @@ afterEach(async () => {
   await server.close();
   rmSync(directory, { recursive: true });
 });
-
-const putJob: PutJob = async ({ tenant, uid, document, plan }) => {
-  const reason = { code: "Submitted", sentence: "waits for the scheduler" };
-  const ledger = { totals: {}, category: "idle", ranks: 0, sinceMs: 0 };
-  const state: JobState = {
-    phase: "queued",
-    uid,
-    spec: document.spec,
-    submittedPlan: plan,
-    reason,
-    effects: [],
-    ledger,
-    sinceMs: 1,
-  };
-  const record = {
-    uid,
-    tenant,
-    name: document.metadata.name,
-    createdMs: 1,
-    finishedMs: null,
-    document,
-    state,
-  };
-  const told = { timeMs: 1, reason, generation: 0, step: 0, severity: "normal" } as const;
-  const made = await journal.create({ ...record, status: queuedStatus(reason, plan) }, [told]);
-  return made === "created" ? await journal.load(uid) : null;
-};
 
 function makeModel(): void {
   const model = join(directory, "model");
@@ -367,7 +339,7 @@ test("events: the past, then what happens; explain tells reason and plan", async
   await submit(text());
   const request = { tenant: "", jobName: "a", follow: true, afterSequence: 0n };
   const events = client.stream((jobs) => jobs.watchEvents, request);
-  expect((await events.next()).value?.event?.reason?.code).toBe("Submitted");
+  expect((await events.next()).value?.event?.reason?.code).toBe("Queued");
   const { state, status, uid, revision } = await recordOf();
   const reason = { code: "RankLost", sentence: "rank 1 was killed" };
   const told = { timeMs: 2, reason, generation: 1, step: 3, severity: "warning" } as const;
@@ -388,7 +360,7 @@ test("events: the past, then what happens; explain tells reason and plan", async
   });
   await events.return();
   const explained = await client.call((jobs) => jobs.explainJob, { tenant: "", name: "a" }, SOON);
-  expect(explained.reason?.code).toBe("Submitted");
+  expect(explained.reason?.code).toBe("Queued");
   expect(explained.evidence).toContain("step 3: rank 1 was killed");
   expect(explained.remedies).not.toEqual([]);
 });
