@@ -14,23 +14,23 @@ import numpy.typing as npt
 
 from shardwright_trainer.files.canonical_json import parse_object, self_digest, sha256_name
 from shardwright_trainer.files.crc import as_bytes, crc32c, is_crc_block
+from shardwright_trainer.files.extents import check_coverage, extents_of
 from shardwright_trainer.files.local_path import local_path
 from shardwright_trainer.files.read_plan import Extent, Read
+from shardwright_trainer.files.run_files import read_range, read_whole, size_of
 from shardwright_trainer.files.safetensors_header import (
-    DTYPE_BYTES,
     HEADER_BYTES_MAX,
     Header,
     HeaderEntry,
     header_length,
     parse_header,
 )
-from shardwright_trainer.files.schema import SCHEMA_BYTES_MAX, Schema, SchemaTensor, parse_schema
+from shardwright_trainer.files.schema import SCHEMA_BYTES_MAX, Schema, parse_schema
 from shardwright_trainer.files.swc_errors import CheckpointError
 
 RECORD_BYTES_MAX = 16 * 1024 * 1024
 VERSION = 1
 COMMIT_KEY = re.compile(r"^\d{20}-\d{10}-\d{3}$")
-SAFE_PATH = re.compile(r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Committed:
     def read(self, read: Read) -> int:
         """Reads one planned range, checks its CRC blocks, then fills the slices. Returns the bytes read."""
         file = self.files[read.file]
-        data = as_bytes(_read_range(self.run_directory, file.path, read.begin, read.end))
+        data = as_bytes(read_range(self.run_directory, file.path, read.begin, read.end))
         check_blocks(file, read.begin, data)
         for part in read.slices:
             length = part.end - part.begin
@@ -77,16 +77,18 @@ def open_committed(run_directory: str, commit: str) -> Committed:
     _refuse_withdrawn(run, commit)
     record = _record(run, commit)
     schema_ref = record["schema"]
-    schema_bytes = _read_whole(run, schema_ref["path"], SCHEMA_BYTES_MAX)
+    schema_bytes = read_whole(run, schema_ref["path"], SCHEMA_BYTES_MAX)
     _check_digest(schema_ref["path"], sha256_name(schema_bytes), schema_ref["sha256"])
     schema = _parsed(schema_ref["path"], lambda: parse_schema(schema_bytes))
     files: list[DataFile] = []
     for writer in record["writers"]:
         files += _files_of(run, record, writer)
     extents = tuple(
-        extent for number, file in enumerate(files) for extent in _extents_of(number, file, schema)
+        extent
+        for number, file in enumerate(files)
+        for extent in extents_of(number, file.path, file.header.entries, schema)
     )
-    _check_coverage(schema, extents)
+    check_coverage(schema, extents)
     return Committed(
         run_directory=run, commit=commit, record=record, schema=schema, files=tuple(files), extents=extents
     )
@@ -137,7 +139,7 @@ def _record(run: str, commit: str) -> dict[str, Any]:
 
 def read_object(run: str, path: str) -> dict[str, Any]:
     """A JSON object of the run in canonical form, with a correct `self` and a version this reader knows."""
-    value: dict[str, Any] = _parsed(path, lambda: parse_object(_read_whole(run, path, RECORD_BYTES_MAX)))
+    value: dict[str, Any] = _parsed(path, lambda: parse_object(read_whole(run, path, RECORD_BYTES_MAX)))
     computed = self_digest(value)
     if value.get("self") != computed:
         raise CheckpointError(
@@ -156,7 +158,7 @@ def read_object(run: str, path: str) -> dict[str, Any]:
 
 def _files_of(run: str, record: dict[str, Any], writer: dict[str, Any]) -> list[DataFile]:
     path = writer["manifest"]
-    data = _read_whole(run, path, RECORD_BYTES_MAX)
+    data = read_whole(run, path, RECORD_BYTES_MAX)
     _check_digest(path, sha256_name(data), writer["sha256"])
     manifest = read_object(run, path)
     for field in ("save_id", "step", "generation"):
@@ -185,11 +187,11 @@ def _data_file(run: str, folder: str, entry: dict[str, Any], writer: int) -> tup
             "SWC_UNKNOWN_FEATURE",
             f'{path}: requires "{entry["crc"]["alg"]}/{block}", unknown to this version; nothing was changed',
         )
-    size = _size(run, path)
+    size = size_of(run, path)
     if size != entry["bytes"]:
         raise CheckpointError("SWC_SIZE_MISMATCH", f"{path}: {size} bytes, manifest says {entry['bytes']}")
     crc_bytes_expected = 4 * -(-size // block)
-    crc_bytes = _read_whole(run, crc_path, crc_bytes_expected)
+    crc_bytes = read_whole(run, crc_path, crc_bytes_expected)
     if len(crc_bytes) != crc_bytes_expected:
         covered = len(crc_bytes) // 4 * block
         raise CheckpointError(
@@ -211,7 +213,7 @@ def _header(
         raise CheckpointError(
             "SWC_BAD_HEADER", f"{path}: safetensors header invalid: {data_begin} bytes in a file of {size}"
         )
-    data = _read_range(run, path, 0, min(-(-data_begin // block) * block, size))
+    data = read_range(run, path, 0, min(-(-data_begin // block) * block, size))
     unread = Header(data_begin=data_begin, entries=(), metadata={})
     check_blocks(
         DataFile(path=path, bytes=size, crc_block_bytes=block, checks=checks, header=unread, writer=0),
@@ -226,90 +228,6 @@ def _header(
         return parse_header(text, size), text
     except ValueError as error:
         raise CheckpointError("SWC_BAD_HEADER", f"{path}: safetensors header invalid: {error}") from error
-
-
-def _extents_of(number: int, file: DataFile, schema: Schema) -> list[Extent]:
-    tensors = {tensor.fqn: tensor for tensor in schema.tensors}
-    extents: list[Extent] = []
-    for entry in file.header.entries:
-        kind, fqn, first = _entry_name(file.path, entry)
-        tensor = tensors.get(fqn)
-        if tensor is None or kind not in schema.sections[tensor.section].kinds:
-            raise CheckpointError(
-                "SWC_BAD_HEADER",
-                f'{file.path}: safetensors header invalid: "{entry.name}" is not in the schema',
-            )
-        _check_entry(file.path, entry, tensor, first, schema.sections[tensor.section].kinds[kind])
-        begin = tensor.start + first
-        extents.append(
-            Extent(
-                kind=kind,
-                begin=begin,
-                end=begin + entry.shape[0],
-                file=number,
-                byte=entry.begin,
-                element_bytes=DTYPE_BYTES[entry.dtype],
-                name=entry.name,
-            )
-        )
-    return extents
-
-
-def _entry_name(path: str, entry: HeaderEntry) -> tuple[str, str, int]:
-    """ "{kind}/{fqn}@{e0}", parted at the first / and the last @."""
-    kind, slash, rest = entry.name.partition("/")
-    fqn, at, first = rest.rpartition("@")
-    if (
-        not slash
-        or not at
-        or not re.fullmatch(r"[a-z0-9_]+", kind)
-        or not re.fullmatch(r"0|[1-9]\d{0,15}", first)
-    ):
-        raise CheckpointError(
-            "SWC_BAD_HEADER", f'{path}: safetensors header invalid: "{entry.name}" is not kind/name@element'
-        )
-    return kind, fqn, int(first)
-
-
-def _check_entry(path: str, entry: HeaderEntry, tensor: SchemaTensor, first: int, dtype: str) -> None:
-    if len(entry.shape) != 1 or first + entry.shape[0] > tensor.elements or entry.dtype != dtype:
-        raise CheckpointError(
-            "SWC_BAD_HEADER",
-            f'{path}: safetensors header invalid: "{entry.name}" is {entry.dtype}{list(entry.shape)}, '
-            f"the schema has {dtype}{list(tensor.shape)}",
-        )
-
-
-def _check_coverage(schema: Schema, extents: tuple[Extent, ...]) -> None:
-    """Each kind of the section is tiled exactly once; the schema's writer makes one section."""
-    if len(schema.sections) != 1:
-        raise CheckpointError(
-            "SWC_UNKNOWN_FEATURE",
-            f'requires "{len(schema.sections)} sections", unknown to this version; nothing was changed',
-        )
-    section = schema.sections[0]
-    for kind in sorted(section.kinds):
-        at = 0
-        for extent in sorted(
-            (item for item in extents if item.kind == kind), key=lambda item: (item.begin, item.end)
-        ):
-            if extent.begin != at:
-                what, low, high = (
-                    ("gap", at, extent.begin) if extent.begin > at else ("overlap", extent.begin, at)
-                )
-                raise _coverage(schema, kind, what, (low, high))
-            at = extent.end
-        if at != section.elements:
-            raise _coverage(schema, kind, "gap", (at, section.elements))
-
-
-def _coverage(schema: Schema, kind: str, what: str, span: tuple[int, int]) -> CheckpointError:
-    tensor = schema.pieces(schema.sections[0].id, span[0], span[0] + 1)[0][0]
-    block = span[0] // schema.block_elements
-    return CheckpointError(
-        "SWC_COVERAGE",
-        f"section 0 kind {kind}: {what} at elements {span[0]}..{span[1]} (block {block}, {tensor.fqn})",
-    )
 
 
 def _affected(entries: tuple[HeaderEntry, ...], begin: int, end: int) -> str:
@@ -329,43 +247,3 @@ def _parsed(path: str, parse: Callable[[], Any]) -> Any:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError("SWC_BAD_RECORD", f"{path}: {error}; the record is torn or edited") from error
-
-
-def _inside(run: str, path: str) -> str:
-    """The path on disk; refuses anything that leaves the run's directory, by name or by symlink."""
-    if not SAFE_PATH.match(path) or any(part in (".", "..") for part in path.split("/")):
-        raise CheckpointError("SWC_BAD_RECORD", f'"{path}" is not a path inside a run')
-    full = os.path.join(run, path)
-    root = os.path.realpath(run)
-    if os.path.commonpath([root, os.path.realpath(full)]) != root:
-        raise CheckpointError("SWC_BAD_RECORD", f"{path}: leads out of the run through a link")
-    return full
-
-
-def _size(run: str, path: str) -> int:
-    try:
-        return os.stat(_inside(run, path)).st_size
-    except FileNotFoundError as error:
-        raise CheckpointError("SWC_MISSING_FILE", f"{path}: missing") from error
-
-
-def _read_whole(run: str, path: str, bytes_max: int) -> bytes:
-    """A whole file; larger than its limit is refused before it is read."""
-    size = _size(run, path)
-    if size > bytes_max:
-        raise CheckpointError("SWC_SIZE_MISMATCH", f"{path}: {size} bytes, at most {bytes_max} are allowed")
-    return _read_range(run, path, 0, size)
-
-
-def _read_range(run: str, path: str, begin: int, end: int) -> bytes:
-    try:
-        with open(_inside(run, path), "rb") as file:
-            file.seek(begin)
-            data = file.read(end - begin)
-    except FileNotFoundError as error:
-        raise CheckpointError("SWC_MISSING_FILE", f"{path}: missing") from error
-    if len(data) != end - begin:
-        raise CheckpointError(
-            "SWC_SIZE_MISMATCH", f"{path}: ends at byte {begin + len(data)}, {end} expected"
-        )
-    return data
