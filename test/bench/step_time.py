@@ -1,9 +1,10 @@
 """Step time and peak memory of the exact block-sharded step against torch DDP with torch.optim.AdamW.
 
-Same model, same forward code, same ranks, same rows, same clipping; the two take turns in fresh processes.
+Same model, same forward code, same ranks, same rows, same clipping; the two take turns step by step,
+in processes of their own.
 Prints one JSON object. Run from the repository root with the trainer's Python:
 
-    OMP_NUM_THREADS=1 python test/bench/step_time.py [--ranks 2] [--method full|lora] [--rounds 3] [--steps 6]
+    OMP_NUM_THREADS=1 python test/bench/step_time.py [--ranks 2] [--method full|lora] [--steps 15]
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ sys.path.insert(0, str(ROOT / "packages" / "trainer"))
 
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
+from torch._C._distributed_c10d import TCPStore  # noqa: E402
 
 from shardwright_trainer.plan.config import (  # noqa: E402
     BlockMap,
@@ -86,15 +88,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         parameters = _save_model(folder, options.hidden, options.layers)
         task = _task(folder, options)
-        times: dict[str, list[float]] = {"ddp": [], "exact": []}
-        peaks: dict[str, list[int]] = {"ddp": [], "exact": []}
+        gangs = {variant: Ranks(variant, task) for variant in ("ddp", "exact")}
+        times: dict[str, list[float]] = {variant: [] for variant in gangs}
         sections: list[dict[str, float]] = []
-        for _ in range(options.rounds):
-            for variant in ("ddp", "exact"):
-                for answer in _run(variant, task):
-                    times[variant] += answer["seconds"]
-                    peaks[variant].append(answer["peak_bytes"])
-                    sections += answer["sections"]
+        for index in range(WARM_UP_STEPS + options.steps):
+            # They take turns step by step: whatever else the machine does meets both.
+            for variant, ranks in gangs.items():
+                seconds, found = ranks.step()
+                if index >= WARM_UP_STEPS:
+                    times[variant].append(seconds)
+                    sections += found
+        peaks = {variant: ranks.finish() for variant, ranks in gangs.items()}
     sys.stdout.write(json.dumps(_summary(options, parameters, times, peaks, sections), indent=2) + "\n")
 
 
@@ -102,8 +106,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--method", choices=["full", "lora"], default="full")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--row-tokens", type=int, default=256)
@@ -184,38 +187,49 @@ def _task(folder: str, options: argparse.Namespace) -> Task:
     return Task(config, options.ranks, 10 * batch, options.row_tokens, options.steps, copies)
 
 
-def _run(variant: str, task: Task) -> list[dict[str, Any]]:
-    """One fresh process per rank; their answers."""
-    from torch._C._distributed_c10d import TCPStore
+class Ranks:
+    """The rank processes of one variant; they sleep between steps."""
 
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    context = get_context("spawn")
-    pipes, processes = [], []
-    for rank in range(task.ranks):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_rank, args=(variant, task, rank, store.port, theirs))
-        process.start()
-        pipes.append(ours)
-        processes.append(process)
-    answers = [pipe.recv() for pipe in pipes]
-    for process in processes:
-        process.join()
-    return answers
+    def __init__(self, variant: str, task: Task) -> None:
+        self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        context = get_context("spawn")
+        self._pipes = []
+        self._processes = []
+        for rank in range(task.ranks):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_rank, args=(variant, task, rank, self._store.port, theirs))
+            process.start()
+            self._pipes.append(ours)
+            self._processes.append(process)
+        for pipe in self._pipes:
+            pipe.recv()
+
+    def step(self) -> tuple[float, list[dict[str, float]]]:
+        """Seconds until the last rank is done, and the sections of the ranks that keep them."""
+        began = time.perf_counter()
+        for pipe in self._pipes:
+            pipe.send(True)
+        answers = [pipe.recv() for pipe in self._pipes]
+        return time.perf_counter() - began, [answer for answer in answers if answer]
+
+    def finish(self) -> int:
+        """Ends the processes; the largest peak memory of one of them, in bytes."""
+        for pipe in self._pipes:
+            pipe.send(False)
+        peaks: list[int] = [pipe.recv() for pipe in self._pipes]
+        for process in self._processes:
+            process.join()
+        return max(peaks)
 
 
 def _rank(variant: str, task: Task, rank: int, port: int, pipe: Any) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     steps = _exact_steps(task, rank, port) if variant == "exact" else _ddp_steps(task, rank, port)
-    seconds: list[float] = []
-    sections: list[dict[str, float]] = []
-    for index in range(WARM_UP_STEPS + task.steps):
-        began = time.perf_counter()
-        found = next(steps)
-        if index >= WARM_UP_STEPS:
-            seconds.append(time.perf_counter() - began)
-            sections += [found] if found else []
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    pipe.send({"seconds": seconds, "peak_bytes": peak, "sections": sections})
+    next(steps)
+    pipe.send("loaded")
+    while pipe.recv():
+        pipe.send(next(steps))
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def _exact_steps(task: Task, rank: int, port: int) -> Any:
@@ -227,6 +241,7 @@ def _exact_steps(task: Task, rank: int, port: int) -> Any:
     engine.adopt(plan)
     engine.commit(plan)
     step = 0
+    yield None
     while True:
         yield engine.take_step(step).sections
         step += 1
@@ -267,7 +282,7 @@ def _ddp_steps(task: Task, rank: int, port: int) -> Any:
     """What a careful user writes: no_sync until the last micro-batch, global token count, clip, AdamW."""
     import torch
     import torch.distributed as dist
-    from torch._C._distributed_c10d import PrefixStore, TCPStore
+    from torch._C._distributed_c10d import PrefixStore
 
     from shardwright_trainer.nn.losses import micro_batch
     from shardwright_trainer.nn.model import load_model
@@ -301,6 +316,7 @@ def _ddp_steps(task: Task, rank: int, port: int) -> Any:
     lanes = task.config.recipe.lanes
     mine = range(lanes * rank // task.ranks, lanes * (rank + 1) // task.ranks)
     step = 0
+    yield None
     while True:
         rows = StepRows.of(task.config, data, step)
         for lane in mine:
@@ -321,7 +337,7 @@ def _summary(
     options: argparse.Namespace,
     parameters: int,
     times: dict[str, list[float]],
-    peaks: dict[str, list[int]],
+    peaks: dict[str, int],
     sections: list[dict[str, float]],
 ) -> dict[str, Any]:
     import torch
@@ -344,7 +360,7 @@ def _summary(
         "ratio_of_minima": round(min(times["exact"]) / min(times["ddp"]), 4),
         "goal_ratio": GOAL_RATIO,
         "goal_met": ratio <= GOAL_RATIO,
-        "peak_rss_mib": {variant: round(max(values) / 2**20, 1) for variant, values in peaks.items()},
+        "peak_rss_mib": {variant: round(value / 2**20, 1) for variant, value in peaks.items()},
         "exact_sections_seconds": {
             name: round(statistics.median(one[name] for one in sections), 4) for name in sections[0]
         },
