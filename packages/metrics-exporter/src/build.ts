@@ -9,7 +9,7 @@ import type { Part } from "@shardwright/service/parts";
 import { connect } from "@shardwright/service/rpc-client";
 import { createBoard } from "./board.ts";
 import { collect } from "./collect.ts";
-import { metricsPage } from "./expose.ts";
+import { expose } from "./expose.ts";
 
 export interface MetricsExporterConfig {
   /** `host:port`; port 0 takes a free one. */
@@ -45,7 +45,7 @@ export async function buildMetricsExporter(
     listen: config.listen,
     authenticate: token === null ? "open" : bearerAuth(token),
     health,
-    pages: [metricsPage({ board, version, alsoRender: config.alsoRender ?? [] })],
+    pages: [expose({ board, version, alsoRender: config.alsoRender ?? [] })],
   });
   // 2. One watch per tenant.
   const connection = connect(JobServiceClient, controlPlaneAddress, token ?? undefined);

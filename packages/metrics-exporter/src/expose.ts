@@ -13,7 +13,7 @@ export interface ExposeOptions {
 const OURS = METRIC_NAMES.filter((name) => METRICS[name].owner === "metrics-exporter");
 
 /** The page /metrics. Rendered from scratch at each scrape: what is gone from the board is gone from the page. */
-export function metricsPage(options: ExposeOptions): Page {
+export function expose(options: ExposeOptions): Page {
   const meter = createMeter({ process: true });
   return {
     path: "/metrics",

@@ -4,12 +4,14 @@ import {
   DeleteJobResponse,
   type JobServiceServer,
   StreamLogsResponse,
+  type SubmitJobRequest,
+  type SubmitJobResponse,
 } from "@shardwright/proto";
 import { serverStream, unary } from "@shardwright/service/rpc-server";
 import { followLogs, type LogLine, readLogs, TAIL_LINES_MAX } from "../logs.ts";
 import type { Changes, EventRow, JobControl } from "../ports.ts";
 import { jobNamed, readDocument, tenantOf } from "./job-door.ts";
-import { type SubmitWorld, submitJob } from "./job-submit.ts";
+import { acceptJob, type SubmitWorld } from "./job-submit.ts";
 import {
   blockMapOf,
   explainJob,
@@ -43,18 +45,24 @@ export function jobService(options: JobServiceOptions): JobServiceServer {
   return { ...mutations(options), ...lookups(options), ...streams(options) };
 }
 
+/** Accepts the job, then has it looked at; a request that is repeated wakes it again, which is harmless. */
+async function submitJob(
+  request: SubmitJobRequest,
+  options: JobServiceOptions,
+): Promise<SubmitJobResponse> {
+  const response = await acceptJob(request, options);
+  if (response.outcome === "created" && !request.dryRun && response.job !== undefined) {
+    options.control.wake(response.job.uid);
+  }
+  return response;
+}
+
 type Methods<K extends keyof JobServiceServer> = { [M in K]: JobServiceServer[M] };
 
 function mutations(options: JobServiceOptions): Methods<"submitJob" | "cancelJob" | "deleteJob"> {
   const { jobs, control } = options;
   return {
-    submitJob: unary(async (request) => {
-      const response = await submitJob(request, options);
-      if (response.outcome === "created" && !request.dryRun && response.job !== undefined) {
-        control.wake(response.job.uid);
-      }
-      return response;
-    }),
+    submitJob: unary((request) => submitJob(request, options)),
     cancelJob: unary(async (request) => {
       const { uid, name } = await jobNamed(jobs, request, request.name);
       await control.cancel(uid);

@@ -37,7 +37,7 @@ export interface SubmitWorld {
 const REQUEST_ID_CHARS_MAX = 128;
 
 /** Checks, plans and stores a job; the same request, or the same document, again answers without doing it twice. */
-export async function submitJob(
+export async function acceptJob(
   request: SubmitJobRequest,
   world: SubmitWorld,
 ): Promise<SubmitJobResponse> {
