@@ -76,7 +76,7 @@ const NEXT_OF_FAULT: Readonly<Partial<Record<FaultKind, string>>> = {
 
 /** Anything that was thrown, as what, why and next. */
 export function failureOf(reason: unknown): Failure {
-  if (reason instanceof Refusal) {
+  if (isRefusal(reason)) {
     return { exit: reason.exit, what: reason.message, why: reason.why, next: reason.next };
   }
   const fault = asFault(reason);
@@ -96,7 +96,11 @@ export function failureOf(reason: unknown): Failure {
   };
 }
 
-/** By shape, not by class: a bundled copy of the class is another class. */
+// By shape, not by class: verbs outside the bundle have classes of their own.
+function isRefusal(reason: unknown): reason is Refusal {
+  return reason instanceof Error && reason.name === "Refusal" && "exit" in reason;
+}
+
 function asFault(reason: unknown): Pick<Fault, "kind" | "message" | "complaints"> | null {
   if (reason instanceof Fault) return reason;
   const candidate = reason as Partial<Fault> | null;

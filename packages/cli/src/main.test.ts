@@ -254,6 +254,11 @@ describe("failureOf", () => {
     expect(failureOf({ name: "Fault", kind, message: "", complaints: [] }).exit).toBe(exit);
   });
 
+  it("knows a refusal by its shape as well", () => {
+    const other = Object.assign(new Error("what"), { name: "Refusal", exit: 5, why: [], next: "go" });
+    expect(failureOf(other)).toEqual({ exit: 5, what: "what", why: [], next: "go" });
+  });
+
   it("keeps a refusal's own code and words", () => {
     const refusal = new Refusal(EXIT.doesNotFit, "what", { why: "why", next: "next" });
     expect(failureOf(refusal)).toEqual({ exit: 6, what: "what", why: ["why"], next: "next" });
