@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def a_layout(*shapes: tuple[int, ...], names: list[str] | None = None) -> FlatLa
     return FlatLayout(tensors=tuple(tensors), elements=at, fingerprint="00")
 
 
-def a_map(elements: int, block_elements: int, owners: list[tuple[int, ...]]) -> BlockMap:
+def a_map(elements: int, block_elements: int, owners: Sequence[tuple[int, ...]]) -> BlockMap:
     """owners[b] = holders of block b."""
     runs: list[BlockRun] = []
     for block, holders in enumerate(owners):

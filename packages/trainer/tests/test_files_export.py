@@ -23,6 +23,7 @@ from transformers import (
 from shardwright_trainer.files import export_tensors
 from shardwright_trainer.files.canonical_json import canonical_bytes, sha256_name
 from shardwright_trainer.files.export import REFUSED_EXIT, main
+from shardwright_trainer.files.export_dtypes import from_fp32
 from shardwright_trainer.plan.config import FlatLayout
 from tests.files_checkpoint_run import KINDS, State, a_layout, a_map, commit
 
@@ -244,7 +245,7 @@ def test_bf16_rounding_for_every_kind_of_value() -> None:
         [0, 0x80000000, 0x7F800000, 0x00008000, 0x00018000, 0x3F808000, 0x3F818000, 0x7F7FFFFF], np.uint32
     )
     values = np.concatenate([bits, edges]).view(np.float32)
-    ours = np.frombuffer(export_tensors.from_fp32(values, "BF16"), np.uint16)
+    ours = np.frombuffer(from_fp32(values, "BF16"), np.uint16)
     torchs = torch.from_numpy(values.copy()).to(torch.bfloat16).view(torch.uint16).numpy()
     finite = ~np.isnan(values)
     assert np.array_equal(ours[finite], torchs[finite])
