@@ -43,7 +43,7 @@ async function serve(call: Invocation, python: string): Promise<ExitCode> {
       level: settings.verbosity >= 4 ? "debug" : "info",
       destination: appendTo(logFile),
     });
-    const port = await choosePort(flags.count("port"), held.lastPort, io.err);
+    const port = await choosePort(flags.count("port"));
     const composed = await compose({
       dataDir,
       python,
@@ -62,7 +62,7 @@ async function serve(call: Invocation, python: string): Promise<ExitCode> {
       pid: process.pid,
       version: VERSION,
     };
-    held.announce(file, portOf(address));
+    held.announce(file);
     io.out(readyLine(file, dataDir));
     if (io.stderrIsTty) io.err(`log: ${logFile}; Ctrl-C stops\n`);
     // 4. Until a signal; then everything closes in reverse.
@@ -90,28 +90,14 @@ function readyLine({ address }: Pick<ServerFile, "address">, dataDir: string): s
   return `ready: ${address} data-dir ${dataDir}\n`;
 }
 
-function portOf(address: string): number {
-  return Number(address.slice(address.lastIndexOf(":") + 1));
-}
-
-/** The named port, else the last one while it is free, else any. */
-async function choosePort(
-  named: number | undefined,
-  last: number,
-  say: (text: string) => void,
-): Promise<number> {
-  if (named !== undefined) {
-    if (named > 65_535) throw new Refusal(EXIT.usage, `--port ${named}: expected 0 to 65535`);
-    if (named === 0 || (await isFree(named))) return named;
-    throw new Refusal(EXIT.error, `port ${named} of 127.0.0.1 is in use`, {
-      next: "name another one, or leave --port away",
-    });
-  }
-  if (last === 0 || (await isFree(last))) return last;
-  say(
-    `port ${last} is taken; members that are still running look for us there and will not find us\n`,
-  );
-  return 0;
+/** The named port when it is free; 0 lets the control plane take its last one. */
+async function choosePort(named: number | undefined): Promise<number> {
+  if (named === undefined) return 0;
+  if (named > 65_535) throw new Refusal(EXIT.usage, `--port ${named}: expected 0 to 65535`);
+  if (named === 0 || (await isFree(named))) return named;
+  throw new Refusal(EXIT.error, `port ${named} of 127.0.0.1 is in use`, {
+    next: "name another one, or leave --port away",
+  });
 }
 
 function isFree(port: number): Promise<boolean> {

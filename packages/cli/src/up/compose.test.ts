@@ -1,6 +1,7 @@
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ControlPlaneConfig } from "@shardwright/control-plane/build";
 import { CheckpointServiceClient, JobServiceClient, JobServiceService } from "@shardwright/proto";
 import { bearerAuth } from "@shardwright/service/auth";
 import { createHealth } from "@shardwright/service/health";
@@ -9,12 +10,7 @@ import { closeInReverse } from "@shardwright/service/parts";
 import { connect } from "@shardwright/service/rpc-client";
 import { serverStream, startRpcServer, unary } from "@shardwright/service/rpc-server";
 import { expect, it } from "vitest";
-import {
-  type BuildControlPlane,
-  type ComposeOptions,
-  compose,
-  type EmbeddedControlPlane,
-} from "./compose.ts";
+import { type BuildControlPlane, type ComposeOptions, compose } from "./compose.ts";
 
 const TOKEN = "sk-sw-0123456789abcdef";
 const log = createLog({ service: "test", version: "0", level: "silent" });
@@ -25,7 +21,7 @@ function options(): ComposeOptions {
 }
 
 /** A control plane that knows no jobs; what it was told is kept. */
-function aControlPlane(told: EmbeddedControlPlane[]): BuildControlPlane {
+function aControlPlane(told: ControlPlaneConfig[]): BuildControlPlane {
   return async (config) => {
     told.push(config);
     const drain = new AbortController();
@@ -54,7 +50,7 @@ function aControlPlane(told: EmbeddedControlPlane[]): BuildControlPlane {
 }
 
 it("opens every door on loopback, each wanting the token, and closes them all", async () => {
-  const told: EmbeddedControlPlane[] = [];
+  const told: ControlPlaneConfig[] = [];
   const made = await compose(options(), aControlPlane(told));
   for (const address of [made.address, made.checkpointAddress, made.metricsAddress]) {
     expect(address).toMatch(/^127\.0\.0\.1:[1-9]\d*$/);

@@ -1,8 +1,8 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import type { ControlPlane, ControlPlaneConfig } from "@shardwright/control-plane/build";
 import type { Health } from "@shardwright/service/health";
 import type { Log } from "@shardwright/service/log";
-import type { Meter } from "@shardwright/service/meter";
 import { closeInReverse, type Part } from "@shardwright/service/parts";
 import { VERSION } from "../version.ts";
 import { trainerPath } from "./python.ts";
@@ -13,7 +13,7 @@ export interface ComposeOptions {
   readonly python: string;
   /** Wanted at every door of ours, and shown at every door by us. */
   readonly token: string;
-  /** Of JobService; 0 takes a free one. */
+  /** Of JobService; 0 takes the one of the last time in this data directory, else a free one. */
   readonly port: number;
   readonly metricsPort: number;
   readonly log: Log;
@@ -29,37 +29,17 @@ export interface Composed {
   readonly health: Health;
 }
 
-/** What the control plane is told in embedded mode. */
-export interface EmbeddedControlPlane {
-  readonly listen: string;
-  readonly dataDirectory: string;
-  readonly token: string;
-  readonly checkpointAddress: string;
-  readonly python: string;
-  readonly pythonPath: string;
-  readonly version: string;
-  readonly log: Log;
-  readonly meter: Meter;
-}
-
 /** How the control plane is made; `up` takes the real one. */
-export type BuildControlPlane = (config: EmbeddedControlPlane) => Promise<{
-  readonly address: string;
-  readonly parts: readonly Part[];
-  readonly health: Health;
-}>;
+export type BuildControlPlane = (config: ControlPlaneConfig) => Promise<ControlPlane>;
 
 // Everything of this machine stays on this machine.
 const LOOPBACK = "127.0.0.1";
 // For closing what is open when a later service cannot start.
 const CLOSE_MS = 10_000;
 
-// By name: the control plane is built after this package compiles against what it is told, declared above.
-const CONTROL_PLANE: string = "@shardwright/control-plane/build";
-
 const theControlPlane: BuildControlPlane = async (config) => {
-  const built = (await import(CONTROL_PLANE)) as { readonly buildControlPlane: BuildControlPlane };
-  return await built.buildControlPlane(config);
+  const { buildControlPlane } = await import("@shardwright/control-plane/build");
+  return await buildControlPlane(config);
 };
 
 /**

@@ -11,10 +11,8 @@ const TOKEN_BYTES = 32;
 export interface HeldDirectory {
   readonly token: string;
   readonly tokenFile: string;
-  /** The port of the last time: members that outlived a crash look for the control plane there. 0 = none yet. */
-  readonly lastPort: number;
   /** Written once everything answers; other verbs find us by it. */
-  announce(file: ServerFile, port: number): void;
+  announce(file: ServerFile): void;
   /** Takes the announcement back and lets go of the directory. */
   release(): void;
 }
@@ -31,11 +29,7 @@ export function holdDirectory(dataDir: string): HeldDirectory {
   return {
     token: ownToken(tokenFile),
     tokenFile,
-    lastPort: lastPort(dataDir),
-    announce: (file, port) => {
-      writeWhole(join(dataDir, "port"), `${port}\n`);
-      writeWhole(serverFile, `${JSON.stringify(file, undefined, 2)}\n`);
-    },
+    announce: (file) => writeWhole(serverFile, `${JSON.stringify(file, undefined, 2)}\n`),
     release: () => {
       rmSync(serverFile, { force: true });
       unlock();
@@ -98,15 +92,6 @@ function ownToken(path: string): string {
   const token = `sk-sw-${randomBytes(TOKEN_BYTES).toString("base64url")}`;
   writeWhole(path, `${token}\n`);
   return token;
-}
-
-function lastPort(dataDir: string): number {
-  try {
-    const port = Number(readFileSync(join(dataDir, "port"), "utf8"));
-    return Number.isInteger(port) && port > 0 && port <= 65_535 ? port : 0;
-  } catch {
-    return 0;
-  }
 }
 
 /** Beside and renamed: nobody reads half a file. Only for the owner's eyes. */
