@@ -206,7 +206,7 @@ def _check_validation(
     records: Sequence[Record], sources: Mapping[str, Source], data: Mapping[str, Any], complaints: Complaints
 ) -> None:
     others = Complaints(data["validation"]["source"])
-    known = {fingerprint(record): record.example for record in records}
+    known = {fingerprint(record): record.example for record in reversed(records)}
     held_out = _read("validation", sources, data, others)
     others.raise_if_any()
     for record in held_out:
@@ -216,9 +216,9 @@ def _check_validation(
 
 
 def _limit_memory() -> None:
-    """Never lets the process ask for more than is free: an allocation fails, the machine goes on."""
+    """The process takes at most half of what is free: an allocation fails, the machine goes on."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = max(MEMORY_BYTES_MIN, free)
+    limit = max(MEMORY_BYTES_MIN, free // 2)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
