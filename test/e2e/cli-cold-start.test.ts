@@ -103,6 +103,21 @@ describe("the entry", () => {
     expect(Number.parseInt(node, 10)).toBeGreaterThanOrEqual(24);
   });
 
+  it("loads from the bundle what it loads only when asked", async () => {
+    const yaml = await run(process.execPath, [shardctl, "schema", "spec.tuning.r", "-o", "yaml"]);
+    expect(yaml).toMatchObject({ code: 0, stdout: "spec.tuning.r: 16\n" });
+    const path = await run(process.execPath, [shardctl, "version", "-o", "jsonpath={.version}"]);
+    expect(path.stdout).toMatch(/^\d+\.\d+\.\d+$/);
+    const job = JSON.stringify({ kind: "FineTuneJob" });
+    const checked = await run(
+      process.execPath,
+      [shardctl, "apply", "-f", "-", "--dry-run", "client"],
+      { stdin: job },
+    );
+    expect(checked.code).toBe(2);
+    expect(checked.stderr).toContain("metadata");
+  });
+
   it("ends with 0 when its reader goes away", async () => {
     const line = `"${process.execPath}" "${shardctl}" schema | head -n 1; exit \${PIPESTATUS[0]}`;
     const { code, stdout } = await run("bash", ["-c", line]);

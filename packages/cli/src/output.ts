@@ -69,8 +69,8 @@ function drawTable<Row>(listing: Listing<Row>, call: Invocation, wide: boolean):
 export async function machine(value: unknown, format: Format): Promise<string> {
   const text = json(value);
   if (format.kind === "yaml") {
-    const { stringify } = await import("yaml");
-    return stringify(JSON.parse(text), { lineWidth: 0, aliasDuplicateObjects: false });
+    const { yaml } = await import("./render/yaml.ts");
+    return yaml(JSON.parse(text));
   }
   if (format.kind !== "jsonpath") return text;
   const { renderJsonPath } = await import("./render/jsonpath.ts");

@@ -14,8 +14,11 @@ export async function run(call: Invocation): Promise<ExitCode> {
   const format = formatOf(call, ["table", "wide", "json", "yaml", "jsonpath"]);
   const documents = await readDocuments(call.flags.list("filename"), call.io);
   const planned = await withJobs(call, (jobs) => planAll(jobs, documents));
-  for (const warning of planned.flatMap(({ warnings }) => warnings)) {
-    call.io.err(`warning: ${visible(warning)}\n`);
+  for (const { plan, warnings } of planned) {
+    // What the plan itself warns of stands beside it.
+    for (const warning of warnings.filter((text) => !plan.warnings.includes(text))) {
+      call.io.err(`warning: ${visible(warning)}\n`);
+    }
   }
   if (format.kind === "table" || format.kind === "wide") {
     for (const { origin, plan } of planned) {

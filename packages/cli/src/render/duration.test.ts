@@ -24,7 +24,14 @@ describe("age", () => {
 });
 
 it("seconds keeps tenths only where they matter", () => {
-  expect([0.62, 9.96, 12.4, 192].map(seconds)).toEqual(["0.6 s", "10.0 s", "12 s", "3m12s"]);
+  expect([0, 0.031, 0.62, 9.96, 12.4, 192].map(seconds)).toEqual([
+    "0 ms",
+    "31 ms",
+    "0.6 s",
+    "10.0 s",
+    "12 s",
+    "3m12s",
+  ]);
 });
 
 describe("parseDuration", () => {

@@ -25,8 +25,9 @@ function pair(big: [number, string], small: [number, string]): string {
   return small[0] === 0 ? big.join("") : `${big.join("")}${small.join("")}`;
 }
 
-/** A short duration with the precision that matters: `0.6 s`, `12 s`, `3m12s`. */
+/** A short duration with the precision that matters: `31 ms`, `0.6 s`, `12 s`, `3m12s`. */
 export function seconds(value: number): string {
+  if (value < 0.1) return `${Math.round(value * SECOND_MS)} ms`;
   if (value < 10) return `${value.toFixed(1)} s`;
   return value < 120 ? `${Math.round(value)} s` : age(value * SECOND_MS);
 }
