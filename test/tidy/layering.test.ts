@@ -61,7 +61,7 @@ describe("layering", () => {
     const wrong = sources.flatMap((path) => {
       const depth = path.split("/").length - 4;
       return importsOf(path)
-        .filter((module) => (module.match(/\.\.\//g)?.length ?? 0) > depth)
+        .filter((module) => (module.match(/\.\.\//g)?.length ?? 0) > depth + 1)
         .map((module) => `${path} imports ${module}`);
     });
     expect(wrong).toEqual([]);

@@ -41,7 +41,7 @@ describe("names", () => {
 
   it("stands alone: no path of a machine, no word about how it is built", () => {
     const forbidden = new RegExp(
-      ["/work" + "/", "\\.\\./shared/(design|layout|style|reference)"].join("|"),
+      [`(^|[\\s"'(\`=])/work` + "/", "\\.\\./shared/(design|layout|style|reference)"].join("|"),
     );
     expect(text.filter((path) => forbidden.test(textOf(path)))).toEqual([]);
   });

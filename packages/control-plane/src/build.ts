@@ -66,7 +66,7 @@ const RANKS_MAX_MIN = 5;
 /** The control plane of one machine: journal, launcher, driver, door. Ready when this resolves. */
 export async function buildControlPlane(config: ControlPlaneConfig): Promise<ControlPlane> {
   const clock = config.clock ?? systemClock;
-  const { dataDirectory, log, meter } = config;
+  const { dataDirectory, log } = config;
   // 1. What lasts: the journal, and the members that an earlier process started.
   const journal = await openJournal(config, clock);
   let server: RpcServer | null = null;
@@ -121,19 +121,17 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
     { name: "driver", close: () => driver.stop() },
     server,
   ];
-  void meter;
   return { address: server.address, parts, health };
 }
 
-async function openJournal(
-  { storeUrl, dataDirectory }: ControlPlaneConfig,
-  clock: Clock,
-): Promise<Journal> {
-  if (storeUrl !== undefined) return await openPostgresJournal({ url: storeUrl, now: clock.now });
-  return await openSqliteJournal({
-    path: join(dataDirectory, "control-plane.sqlite"),
-    now: clock.now,
-  });
+async function openJournal(config: ControlPlaneConfig, clock: Clock): Promise<Journal> {
+  const { storeUrl, dataDirectory, meter } = config;
+  const observe = (seconds: number): void =>
+    meter.observe("shardwright_journal_append_duration_seconds", {}, seconds);
+  const { now } = clock;
+  if (storeUrl !== undefined) return await openPostgresJournal({ url: storeUrl, now, observe });
+  const path = join(dataDirectory, "control-plane.sqlite");
+  return await openSqliteJournal({ path, now, observe });
 }
 
 function launcherOf(config: ControlPlaneConfig, clock: Clock, address: () => string): Launcher {

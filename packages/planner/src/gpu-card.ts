@@ -89,7 +89,7 @@ export const GPU_CARDS: ReadonlyMap<string, DeviceCard> = new Map(
  * A warmed-up trainer on a CPU: interpreter, torch, transformers and peft, as resident bytes. Measured.
  * With it, predicted peaks of a 135M model lay 3 to 5 % above measured ones (LoRA at 256, 1,024 and 2,048 tokens, full
  * at 512), provided glibc maps large tensors one by one (`MALLOC_MMAP_THRESHOLD_=131072`). Left to adapt its
- * threshold, it keeps holes between tensors, and a LoRA rank takes up to 1.9 times as much.
+ * threshold, it keeps holes between tensors, and a rank that tunes an adapter takes up to 1.9 times as much.
  */
 export const CPU_CONTEXT_BYTES = 750 * 2 ** 20;
 /** CUDA context (prior) and cuBLAS workspace (Hopper). */

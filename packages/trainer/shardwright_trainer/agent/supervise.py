@@ -47,6 +47,8 @@ def environment(inherited: Mapping[str, str], threads: int) -> dict[str, str]:
         **kept,
         **fixed,
         "GLOO_SOCKET_IFNAME": "lo",
+        # glibc raises its threshold as blocks are freed and then keeps them: up to twice the memory in use.
+        "MALLOC_MMAP_THRESHOLD_": "131072",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
     }
