@@ -127,6 +127,7 @@ export async function followJob(
     clearTimeout(timer);
     stop.abort();
     await events;
+    view.end();
     io.onInterrupt(null);
   }
 }
@@ -149,6 +150,8 @@ interface View {
   /** A line that stays. */
   say(line: string): void;
   update(job: JobView): void;
+  /** Takes the live line away. */
+  end(): void;
 }
 
 /** On a terminal one live line below the lines that stay; otherwise a line when there is news, or every 30 s. */
@@ -163,6 +166,10 @@ function progressView(io: Io): View {
     if (live !== "") io.err(fitted(live, io.columns));
   };
   return {
+    end: () => {
+      clear();
+      live = "";
+    },
     say: (line) => {
       clear();
       io.err(`${visible(line)}\n`);

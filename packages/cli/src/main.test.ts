@@ -255,7 +255,12 @@ describe("failureOf", () => {
   });
 
   it("knows a refusal by its shape as well", () => {
-    const other = Object.assign(new Error("what"), { name: "Refusal", exit: 5, why: [], next: "go" });
+    const other = Object.assign(new Error("what"), {
+      name: "Refusal",
+      exit: 5,
+      why: [],
+      next: "go",
+    });
     expect(failureOf(other)).toEqual({ exit: 5, what: "what", why: [], next: "go" });
   });
 
