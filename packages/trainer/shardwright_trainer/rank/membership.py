@@ -64,11 +64,12 @@ class Membership:
             kind = directive.WhichOneof("body")
             if kind == "stop":
                 raise PeerLost("told to stop")
-            if kind == "discard" and directive.generation == self._running:
-                raise PeerLost("told to pause")
             if kind == "prepare" and directive.generation > self._newest:
                 raise PeerLost(f"generation {directive.generation} is being made")
-            self._link.wait()  # of a generation that is over: nothing to do
+            self._link.wait()
+            if kind == "discard" and directive.generation == self._running:
+                raise PeerLost("told to pause")
+            # Anything else is of a generation that is over.
 
     def regroup(self, lost: PeerLost | None = None) -> Generation | None:
         """The next committed generation; None when told to stop.
