@@ -38,7 +38,14 @@ interface Pending {
   /** Tokens of steps that are not complete yet, by step and lane. */
   readonly tokens: Map<number, Map<number, { trained: number; processed: number }>>;
   totals: { step: number; trained: number; processed: number };
+  /** When how many steps and tokens were done, lately: rates are told over it. */
+  readonly window: { atMs: number; step: number; processed: number }[];
 }
+
+/** Rates over this many batches of reports: steady, yet they follow a change within seconds. */
+const WINDOW_MAX = 20;
+/** Jobs whose totals are kept in memory; the journal has them all. */
+const JOBS_KEPT_MAX = 1_000;
 
 export function createStepRows(world: StepRowsWorld): StepRows {
   const jobs = new Map<string, Pending>();
@@ -56,7 +63,7 @@ export function createStepRows(world: StepRowsWorld): StepRows {
       world.failed(uid, reason);
     } finally {
       job.running = false;
-      if (job.rows.length === 0) jobs.delete(uid);
+      forgetOldest(jobs);
     }
   };
   return {
@@ -80,7 +87,7 @@ function begin(context: StepContext): Pending {
     trained: known.facts?.trainedTokens ?? 0,
     processed: known.facts?.processedTokens ?? 0,
   };
-  return { rows: [], latest: null, context, running: false, tokens: new Map(), totals };
+  return { rows: [], latest: null, context, running: false, tokens: new Map(), totals, window: [] };
 }
 
 function noteTokens(job: Pending, row: LaneRow): void {
@@ -90,29 +97,42 @@ function noteTokens(job: Pending, row: LaneRow): void {
   job.tokens.set(row.step, lanes);
 }
 
+function forgetOldest(jobs: Map<string, Pending>): void {
+  for (const [uid, { running, rows }] of jobs) {
+    if (jobs.size <= JOBS_KEPT_MAX) return;
+    if (!running && rows.length === 0) jobs.delete(uid);
+  }
+}
+
 /** Facts of the newest report, with totals over every step the journal now holds without a gap. */
 function factsAfter(job: Pending, step: number, now: number): StepFacts | null {
-  const { latest, totals } = job;
+  const { latest, totals, window } = job;
   if (latest === null) return null;
-  let stepTokens = 0;
   for (let next = totals.step + 1; next <= step; next++) {
-    stepTokens = 0;
     for (const { trained, processed } of job.tokens.get(next)?.values() ?? []) {
       totals.trained += trained;
       totals.processed += processed;
-      stepTokens += processed;
     }
     job.tokens.delete(next);
   }
-  totals.step = Math.max(totals.step, step);
+  if (step > totals.step || window.length === 0) {
+    totals.step = Math.max(totals.step, step);
+    window.push({ atMs: now, step: totals.step, processed: totals.processed });
+    if (window.length > WINDOW_MAX) window.shift();
+  }
+  const [first] = window;
+  const last = window.at(-1);
+  const seconds = ((last?.atMs ?? 0) - (first?.atMs ?? 0)) / 1000;
+  const steps = (last?.step ?? 0) - (first?.step ?? 0);
   return {
     loss: latest.loss,
     gradNorm: latest.gradNorm,
     learningRate: latest.learningRate,
     seconds: latest.seconds,
+    meanSeconds: steps > 0 ? seconds / steps : latest.seconds,
     trainedTokens: totals.trained,
     processedTokens: totals.processed,
-    stepTokens,
+    tokensPerSecond: seconds > 0 ? ((last?.processed ?? 0) - (first?.processed ?? 0)) / seconds : 0,
     atMs: now,
   };
 }

@@ -72,7 +72,10 @@ async function converse(call: Invocation, talk: Talk, system: string | null): Pr
 function findTuned(dataDir: string, reference: string | undefined): Tuned {
   const name = /^(?:ft:)?([a-z](?:[a-z0-9-]*[a-z0-9])?)$/.exec(reference ?? "")?.[1];
   if (name === undefined) {
-    throw new Refusal(EXIT.usage, "which model?", { why: "expected ft:NAME of a finished job", next: USAGE });
+    throw new Refusal(EXIT.usage, "which model?", {
+      why: "expected ft:NAME of a finished job",
+      next: USAGE,
+    });
   }
   const adapter = join(dataDir, "exports", name, "peft");
   const config = join(adapter, "adapter_config.json");
@@ -104,10 +107,22 @@ interface Talk {
 const NEW_TOKENS_MAX = 512;
 
 async function startServing(python: string, tuned: Tuned): Promise<Talk> {
-  const args = ["-m", "shardwright_trainer.serve", "--model", tuned.model, "--adapter", tuned.adapter];
+  const args = [
+    "-m",
+    "shardwright_trainer.serve",
+    "--model",
+    tuned.model,
+    "--adapter",
+    tuned.adapter,
+  ];
   const child = spawn(python, args, {
     stdio: ["pipe", "pipe", "ignore"],
-    env: { ...process.env, PYTHONPATH: trainerPath(), HF_HUB_OFFLINE: "1", TOKENIZERS_PARALLELISM: "false" },
+    env: {
+      ...process.env,
+      PYTHONPATH: trainerPath(),
+      HF_HUB_OFFLINE: "1",
+      TOKENIZERS_PARALLELISM: "false",
+    },
   });
   const heard = linesOf(child);
   const first = await heard.next();
@@ -118,7 +133,9 @@ async function startServing(python: string, tuned: Tuned): Promise<Talk> {
   }
   return {
     say: async function* (messages) {
-      child.stdin?.write(`${JSON.stringify({ id: 1, messages, max_new_tokens: NEW_TOKENS_MAX })}\n`);
+      child.stdin?.write(
+        `${JSON.stringify({ id: 1, messages, max_new_tokens: NEW_TOKENS_MAX })}\n`,
+      );
       for (;;) {
         const next = await heard.next();
         if (next.done) throw new Refusal(EXIT.error, "the Python process ended");

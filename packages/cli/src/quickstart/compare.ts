@@ -45,8 +45,14 @@ export async function evaluate(
 ): Promise<Evaluated> {
   const rows = join(prepared.dataDirectory, "test.jsonl");
   const examples = join(prepared.dataDirectory, "train.jsonl");
-  const weights = variant.adapter === null ? [] : [join(variant.adapter, "adapter_model.safetensors")];
-  const settings = [prepared.model, String(variant.shots), String(ROWS_SCORED), String(NEW_TOKENS_MAX)];
+  const weights =
+    variant.adapter === null ? [] : [join(variant.adapter, "adapter_model.safetensors")];
+  const settings = [
+    prepared.model,
+    String(variant.shots),
+    String(ROWS_SCORED),
+    String(NEW_TOKENS_MAX),
+  ];
   const key = evaluationKey(settings, [rows, examples, ...weights]);
   const folder = join(prepared.dataDirectory, "evaluations");
   const out = join(folder, `${key}.json`);
@@ -54,7 +60,14 @@ export async function evaluate(
     mkdirSync(folder, { recursive: true });
     const beside = `${out}.${process.pid}.tmp`;
     const args = ["-m", "shardwright_trainer.evaluate", "--model", prepared.model, "--rows", rows];
-    args.push("--limit", String(ROWS_SCORED), "--max-new-tokens", String(NEW_TOKENS_MAX), "--out", beside);
+    args.push(
+      "--limit",
+      String(ROWS_SCORED),
+      "--max-new-tokens",
+      String(NEW_TOKENS_MAX),
+      "--out",
+      beside,
+    );
     if (variant.shots > 0) args.push("--shots", String(variant.shots), "--examples", examples);
     if (variant.adapter !== null) args.push("--adapter", variant.adapter);
     await runPython(python, args, (message) => {
@@ -106,7 +119,11 @@ export function beforeAfter(base: Evaluated, tuned: Evaluated): string[] {
   const shown = [...right, ...wrong];
   return shown.flatMap((row) => {
     const before = base.answers.find((other) => other.prompt === row.prompt)?.answer ?? "";
-    const lines = [`  ${row.prompt}`, `    base   ${oneLine(before)}`, `    tuned  ${oneLine(row.answer)}`];
+    const lines = [
+      `  ${row.prompt}`,
+      `    base   ${oneLine(before)}`,
+      `    tuned  ${oneLine(row.answer)}`,
+    ];
     if (!isRight(row)) lines.push(`    wrong; expected ${JSON.stringify(row.expected)}`);
     return [...lines, ""];
   });
@@ -116,6 +133,8 @@ const ANSWER_CHARACTERS_SHOWN = 120;
 
 function oneLine(text: string): string {
   // Control characters of a model's answer must not reach the terminal.
-  const flat = text.replaceAll(/[\u0000-\u001f\u007f-\u009f\s]+/g, " ").trim();
-  return flat.length > ANSWER_CHARACTERS_SHOWN ? `${flat.slice(0, ANSWER_CHARACTERS_SHOWN)} …` : flat;
+  const flat = text.replaceAll(/[\p{Cc}\s]+/gu, " ").trim();
+  return flat.length > ANSWER_CHARACTERS_SHOWN
+    ? `${flat.slice(0, ANSWER_CHARACTERS_SHOWN)} …`
+    : flat;
 }

@@ -1,5 +1,9 @@
 import { beforeAfter, comparisonTable, type Evaluated } from "./compare.ts";
 
+/** What every training row began with; the tuned model expects it. */
+const SYSTEM_MESSAGE =
+  "Parse the US address as JSON with keys number, street, unit, city, state, zip.";
+
 export interface Outcome {
   readonly base: Evaluated;
   readonly fourExamples: Evaluated;
@@ -41,15 +45,24 @@ export function resultLines(outcome: Outcome): string[] {
 
 /** What to type next. */
 export function nextLines(program: string, job: string): string[] {
-  return [
-    "Next:",
-    `  ${program} chat ft:${job}                   chat with the tuned model (try an address of your own)`,
-    `  ${program} up --detach                       start the services again, then:`,
-    `  ${program} data check my.jsonl               look at your own chat rows`,
-    `  ${program} get job ${job} -o yaml            a job file to start from; point data.train at your rows`,
-    `  ${program} apply -f my-job.yaml --follow     tune on them`,
-    `  ${program} get members my-job -o json        while it trains: kill -9 the pid of a rank and watch it go on`,
+  const steps: readonly (readonly [string, string])[] = [
+    [
+      `chat ft:${job} --system "${SYSTEM_MESSAGE}"`,
+      "talk to the tuned model; try an address of your own",
+    ],
+    ["up --detach", "start the services again, then:"],
+    ["data check my.jsonl", "look at your own chat rows"],
+    [
+      `get job ${job} -o yaml > my-job.yaml`,
+      "a job file to start from: change its name and data.train",
+    ],
+    ["apply -f my-job.yaml --follow", "tune on them"],
+    [
+      "get members my-job -o json",
+      "while it trains: kill -9 the pid of a rank, and watch it go on",
+    ],
   ];
+  return ["Next:", ...steps.flatMap(([verb, why]) => [`  ${program} ${verb}`, `      ${why}`])];
 }
 
 /** The tuned model must clearly beat both; far below what three seeds gave (docs/quickstart.md). */

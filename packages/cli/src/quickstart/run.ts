@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { EXIT, type ExitCode, Refusal } from "../exit.ts";
 import type { Invocation } from "../invocation.ts";
 import { cacheDirectory, ensurePython, repositoryRoot } from "../up/python.ts";
-import { BASE, evaluate, FOUR_EXAMPLES, type Evaluated, type Variant } from "./compare.ts";
+import { BASE, type Evaluated, evaluate, FOUR_EXAMPLES, type Variant } from "./compare.ts";
 import { jobText, type Prepared, prepare } from "./prepare.ts";
 import { INTRODUCTION, nextLines, type Outcome, resultLines, shortfalls } from "./report.ts";
 
@@ -53,7 +53,8 @@ export async function quickstart(call: Invocation): Promise<ExitCode> {
     for (const line of resultLines(outcome)) say(line);
     for (const line of nextLines(io.program, JOB)) say(line);
     const wrong = shortfalls(outcome);
-    if (wrong.length > 0) throw new Refusal(EXIT.error, "the tuned model is worse than it should be", { why: wrong });
+    if (wrong.length > 0)
+      throw new Refusal(EXIT.error, "the tuned model is worse than it should be", { why: wrong });
     return EXIT.done;
   } finally {
     if (!wasUp) await verb.quiet(["down"]);
@@ -122,9 +123,13 @@ function verbRunner(call: Invocation): VerbRunner {
       call.io.out(`  $ ${call.io.program} ${args.join(" ")}\n`);
       const { code } = await start(args, true);
       if (code !== EXIT.done) {
-        throw new Refusal(code as ExitCode, `\`${call.io.program} ${args.join(" ")}\` ended with ${code}`, {
-          next: `${call.io.program} explain ${JOB}`,
-        });
+        throw new Refusal(
+          code as ExitCode,
+          `\`${call.io.program} ${args.join(" ")}\` ended with ${code}`,
+          {
+            next: `${call.io.program} explain ${JOB}`,
+          },
+        );
       }
     },
     quiet: (args) => start(args, false),

@@ -394,8 +394,9 @@ export interface StepFacts {
   /** Learned, and all, tokens since the job began. */
   readonly trainedTokens: number;
   readonly processedTokens: number;
-  /** All tokens of this step. */
-  readonly stepTokens: number;
+  /** Over the last batches of steps. */
+  readonly meanSeconds: number;
+  readonly tokensPerSecond: number;
   readonly atMs: number;
 }
 

@@ -93,11 +93,11 @@ function progressOf(live: Live): ProgressView | null {
     loss: progress.loss,
     gradNorm: progress.gradNorm,
     learningRate: progress.learningRate,
-    tokensPerSecond: progress.seconds > 0 ? progress.stepTokens / progress.seconds : 0,
+    tokensPerSecond: progress.tokensPerSecond,
     trainedTokens: progress.trainedTokens,
     processedTokens: progress.processedTokens,
     stepSeconds: progress.seconds,
-    etaMs: progress.atMs + Math.round((totalSteps - step) * progress.seconds * 1000),
+    etaMs: progress.atMs + Math.round((totalSteps - step) * progress.meanSeconds * 1000),
     lastStepMs: progress.atMs,
   };
 }
