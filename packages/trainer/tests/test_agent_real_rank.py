@@ -1,4 +1,4 @@
-"""The real agent, the real rank and a real store on a tiny random Llama. Two processes import torch: ~10 s each."""
+"""The real agent, rank and store on a tiny random Llama. Some 10 s: each process imports torch."""
 
 from __future__ import annotations
 

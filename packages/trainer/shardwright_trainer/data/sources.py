@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from shardwright_trainer.data.complaints import Complaints
+from shardwright_trainer.data.json_rows import array_rows, parse_line
 from shardwright_trainer.rank.errors import UserError
 
 # A line is parsed in memory; no real example comes near this.
@@ -25,7 +24,6 @@ FOLDER_FILES_MAX = 100_000
 _LINES = (".jsonl", ".json")
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _TEXTS = (".txt", ".md")
-_UNICODE_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +112,9 @@ def _values(source: Source, complaints: Complaints) -> Iterator[tuple[int, dict[
             yield from _table_rows(path, _TABLES[suffix], complaints)
         elif _starts_array(path):
             complaints.warn(f"{path} is one JSON array, not JSON lines; it is read as such.")
-            yield from _array_rows(path, complaints)
+            text = _whole(path, complaints)
+            if text is not None:
+                yield from array_rows(text, complaints)
         else:
             yield from _line_rows(path, complaints)
 
@@ -128,7 +128,7 @@ def _line_rows(path: Path, complaints: Complaints) -> Iterator[tuple[int, dict[s
         if blank is not None:
             complaints.warn(f"Line {blank} is blank and was skipped.")
             blank = None
-        value = _parse(line, number, complaints)
+        value = parse_line(line, number, complaints)
         if value is not None:
             yield number, value
 
@@ -165,116 +165,9 @@ def _decode(raw: bytes, line: int, complaints: Complaints) -> str | None:
     return None
 
 
-def _parse(line: str, number: int, complaints: Complaints) -> dict[str, Any] | None:
-    """One JSON object. The example number of a message is the line's, as nothing else is known yet."""
-    try:
-        value = json.loads(line, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        text = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        complaints.error(
-            "invalid_jsonl",
-            f"Example {number} cannot be parsed. Error: line contains invalid json: {text} (line {number})",
-            number,
-        )
-        return None
-    if not isinstance(value, dict):
-        complaints.error(
-            "invalid_jsonl",
-            "Expected file to have JSONL format, where every line is a JSON dictionary. "
-            f'Line {number} is not a dictionary (HINT: line starts with: "{line.lstrip()[:20]}…").',
-            number,
-        )
-        return None
-    column = unpaired_surrogate(line)
-    if column is not None:
-        complaints.error(
-            "invalid_encoding", f"Line {number}, column {column} is not valid UTF-8 text.", number
-        )
-        return None
-    return value
-
-
-def unpaired_surrogate(text: str) -> int | None:
-    """Column, from 1, of the first escape in JSON text that is half a surrogate pair or NUL, or None."""
-    position = 0
-    while (position := text.find("\\", position)) >= 0:
-        unit = _escape_at(text, position)
-        if unit is None:
-            position += 2
-        elif unit == 0 or 0xDC00 <= unit < 0xE000:
-            return position + 1
-        elif 0xD800 <= unit < 0xDC00:
-            low = _escape_at(text, position + 6)
-            if low is None or not 0xDC00 <= low < 0xE000:
-                return position + 1
-            position += 12
-        else:
-            position += 6
-    return None
-
-
-def _escape_at(text: str, position: int) -> int | None:
-    found = _UNICODE_ESCAPE.match(text, position)
-    return int(found[1], 16) if found else None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _starts_array(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-
-
-def _array_rows(path: Path, complaints: Complaints) -> Iterator[tuple[int, dict[str, Any]]]:
-    text = _whole(path, complaints)
-    if text is None:
-        return
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    space = re.compile(r"[ \t\r\n]*")
-    position, line, counted = _skip(space, text, text.index("[") + 1), 1, 0
-    example = 0
-    while position < len(text) and text[position] != "]":
-        line, counted = line + text.count("\n", counted, position), position
-        example += 1
-        try:
-            value, end = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            complaints.error(
-                "invalid_jsonl",
-                f"Example {example} cannot be parsed. Error: line contains invalid json: {reason} "
-                f"(line {line})",
-                line,
-                example,
-            )
-            return
-        column = unpaired_surrogate(text[position:end])
-        if column is not None:
-            message = f"Line {line}, column {column} is not valid UTF-8 text."
-            complaints.error("invalid_encoding", message, line, example)
-        elif isinstance(value, dict):
-            yield line, value
-        else:
-            complaints.error(
-                "invalid_jsonl", f"Example {example} is not a dictionary (line {line}).", line, example
-            )
-        position = _skip(space, text, end)
-        if text[position : position + 1] == ",":
-            position = _skip(space, text, position + 1)
-        elif text[position : position + 1] != "]":
-            complaints.error(
-                "invalid_jsonl", f"Example {example}: expected ',' or ']' after it (line {line}).", line
-            )
-            return
-    if position >= len(text):
-        complaints.error("invalid_jsonl", "The JSON array does not end.", line)
-
-
-def _skip(space: re.Pattern[str], text: str, position: int) -> int:
-    found = space.match(text, position)
-    return found.end() if found else position
 
 
 def _whole(path: Path, complaints: Complaints) -> str | None:
