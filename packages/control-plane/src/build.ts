@@ -1,5 +1,5 @@
 import { createHmac } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { specToJson } from "@shardwright/job";
 import { AgentServiceService, JobServiceService, type SessionRequest } from "@shardwright/proto";
@@ -23,6 +23,7 @@ import { putJob } from "./desired/local.ts";
 import { createDriver, type Driver } from "./driver.ts";
 import { createLocalLauncher } from "./launch/local.ts";
 import { asLocalMachine, measureMachine } from "./launch/machine.ts";
+import { createMemberLogs } from "./member-logs.ts";
 import { readMemberToken } from "./member-token.ts";
 import { planFor } from "./plan-facts.ts";
 import type { JobRecord, Launcher } from "./ports.ts";
@@ -81,6 +82,7 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
     sessions,
     clock,
     policy: POLICY_DEFAULT,
+    wasStopped: takeMark(join(dataDirectory, STOPPED_MARK)),
     log,
     performing: {
       launcher,
@@ -118,7 +120,13 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
     { name: "journal", close: () => journal.close() },
     { name: "checkpoints-client", close: async () => checkpoints.close() },
     { name: "launcher", close: () => launcher.close() },
-    { name: "driver", close: () => driver.stop() },
+    {
+      name: "driver",
+      close: async () => {
+        await driver.stop();
+        writeFileSync(join(dataDirectory, STOPPED_MARK), "");
+      },
+    },
     server,
   ];
   return { address: server.address, parts, health };
@@ -191,9 +199,11 @@ interface Door {
 async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcServer> {
   const { driver, journal, launcher, sessions, memberSecret, clock, drain } = door;
   const { log } = config;
+  const logsDirectory = (uid: string): string => join(config.dataDirectory, "runs", uid, "logs");
   const agents = {
     memberSecret,
     sessions,
+    logs: createMemberLogs(logsDirectory),
     steps: createStepRows({
       history: journal,
       now: clock.now,
@@ -225,7 +235,7 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
       planFor(document, { tenant, jobs: journal, cluster: launcher.snapshot() }),
     putJob: (job) => putJob(journal, job, clock.now()),
     deleteRun: (uid) => door.checkpoints.deleteRun(uid),
-    logsDirectory: (uid) => join(config.dataDirectory, "runs", uid, "logs"),
+    logsDirectory,
   });
   const options = {
     services: [
@@ -257,6 +267,15 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
     if (again !== null) return again;
   }
   return await startRpcServer({ ...options, listen: config.listen });
+}
+
+/** There when the last process stopped its members before it ended. */
+const STOPPED_MARK = "stopped-cleanly";
+
+function takeMark(path: string): boolean {
+  const isThere = existsSync(path);
+  rmSync(path, { force: true });
+  return isThere;
 }
 
 const PORT_FILE = "control-plane.port";

@@ -15,6 +15,8 @@ export interface DriverWorld {
   readonly performing: PerformWorld;
   readonly clock: Clock;
   readonly policy: Policy;
+  /** The last process of this data directory ended cleanly: members that are gone were stopped by it. */
+  readonly wasStopped: boolean;
   readonly log: Log;
 }
 
@@ -91,8 +93,9 @@ export function createDriver(world: DriverWorld): Driver {
     cache.get(uid) ?? (await store.load(uid));
 
   launcher.onEnd(({ uid, member, incarnation }, sentence) => {
-    void deliver(uid, { kind: "gone", member, incarnation, sentence }).catch((reason: unknown) =>
-      log.error({ err: reason, uid, member }, "the end of a member could not be booked"),
+    void deliver(uid, { kind: "gone", cause: "node", member, incarnation, sentence }).catch(
+      (reason: unknown) =>
+        log.error({ err: reason, uid, member }, "the end of a member could not be booked"),
     );
   });
   let ticking: Promise<void> | null = null;
@@ -122,7 +125,12 @@ export function createDriver(world: DriverWorld): Driver {
       const running = await launcher.running();
       for (const record of records) {
         cache.set(record.uid, record);
-        await resume(record, running, { deliver, now: clock.now, cache });
+        await resume(record, running, {
+          deliver,
+          now: clock.now,
+          cache,
+          wasStopped: world.wasStopped,
+        });
         const newest = cache.get(record.uid);
         if (newest !== undefined) act(newest);
       }
@@ -130,9 +138,19 @@ export function createDriver(world: DriverWorld): Driver {
       ticking = tick();
     },
     stop: async () => {
+      const active = [...cache.values()].filter(({ state }) => state.phase === "active");
       stopping.abort();
       await ticking;
       await queue.idle();
+      // A clean stop leaves no process behind; the jobs go on from their last checkpoints at the next start.
+      for (const { uid } of active) {
+        sessions.broadcast(uid, {
+          generation: 0n,
+          body: { $case: "stop", value: { why: "suspended" } },
+        });
+      }
+      await Promise.all(active.map(({ uid }) => launcher.release(uid)));
+      await launcher.stopStore();
     },
   };
 }
@@ -147,6 +165,8 @@ async function resume(
     deliver: (uid: string, event: JobEvent) => Promise<void>;
     now: () => number;
     cache: Map<string, JobRecord>;
+    /** The last process stopped its members before it ended. */
+    wasStopped: boolean;
   },
 ): Promise<void> {
   const { state, uid } = record;
@@ -162,7 +182,10 @@ async function resume(
     );
     const isLaunching = state.effects.some(({ id }) => id === `launch:${name}:${incarnation}`);
     if (known === "lost" || isRunning || isLaunching) continue;
-    const sentence = "its process was gone when the control plane came back";
-    await world.deliver(uid, { kind: "gone", member: name, incarnation, sentence });
+    const cause = world.wasStopped ? "restart" : "node";
+    const sentence = world.wasStopped
+      ? "it was stopped with the services"
+      : "its process was gone when the control plane came back";
+    await world.deliver(uid, { kind: "gone", cause, member: name, incarnation, sentence });
   }
 }

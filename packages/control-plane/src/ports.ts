@@ -155,6 +155,8 @@ export interface Launcher {
   snapshot(): ClusterSnapshot;
   /** The rendezvous store; started if it is not running. */
   ensureStore(): Promise<{ readonly host: string; readonly port: number }>;
+  /** Ends it: nobody makes a generation any more. None is success. */
+  stopStore(): Promise<void>;
   /** Where the members of a job work: prepared data and staged saves. */
   workDirectory(uid: string): string;
   close(): Promise<void>;

@@ -15,6 +15,8 @@ from shardwright_trainer.rank.link import LinkClosed
 BEAT_SECONDS = 1.0
 # Loading says something new at most this often.
 LOADING_SECONDS = 0.25
+# The job's log shows the course of training, not every step of it.
+STEP_LINE_SECONDS = 5.0
 
 
 class Sender(Protocol):
@@ -33,6 +35,7 @@ class RankReport:
         self._said = 0.0
         self._phase = "idle"
         self._step = 0
+        self._lined = 0.0
         self._stopping = threading.Event()
 
     def beat_until_closed(self) -> None:
@@ -63,6 +66,14 @@ class RankReport:
         self._step = outcome.step
         report = step_report_to_pb(outcome, rank, rss_bytes())
         self._sender.send(link.RankMessage(generation=generation, step=report))
+        now = time.monotonic()
+        if rank == 0 and (outcome.step == 1 or now - self._lined >= STEP_LINE_SECONDS):
+            self._lined = now
+            self.log(
+                "info",
+                f"step {outcome.step}: loss {outcome.loss:.4f}, gradient norm {outcome.grad_norm:.3f}, "
+                f"learning rate {outcome.learning_rate:.3g}, {outcome.seconds:.2f} s",
+            )
 
     def staged(self, generation: int, rank: int, step: int, trigger: str, staged: Staged | None) -> None:
         """The end of staging; a rank that owns no block says so with an empty path."""

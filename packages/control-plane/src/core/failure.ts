@@ -34,6 +34,9 @@ export function budgetOf(cause: string): BudgetCause | null {
   }
 }
 
+/** Ended by us, to be started again: nobody's fault. */
+export const RESTART = "restart";
+
 /** Pays for one fault. The sentence is what the member or the shell said of it. */
 export function judgeFailure(
   cause: string,
@@ -41,6 +44,7 @@ export function judgeFailure(
   spent: Spent,
   budget: FaultBudget,
 ): Verdict {
+  if (cause === RESTART) return { goOn: true, spent };
   const from = budgetOf(cause);
   if (from === null) return { goOn: false, spent, reason: { code: "UserError", sentence } };
   const used = spent[from] + 1;

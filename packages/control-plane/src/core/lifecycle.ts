@@ -253,7 +253,7 @@ function hearMember(turn: Turn, event: MemberEvent): void {
     case "gone": {
       const member = memberOf(turn, event.member);
       if (member !== undefined)
-        loseMember(turn, member, "node", `member ${event.member} is gone: ${event.sentence}`);
+        loseMember(turn, member, event.cause, `member ${event.member} is gone: ${event.sentence}`);
       return;
     }
     default:

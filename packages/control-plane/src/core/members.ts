@@ -1,5 +1,5 @@
 /** What members say of themselves and their ranks, and what losing one means. */
-import { judgeFailure } from "./failure.ts";
+import { judgeFailure, RESTART } from "./failure.ts";
 import { discardPrepared, evidenceFault } from "./prepared.ts";
 import { abortHalfStaged, abortSaveOf } from "./saves.ts";
 import type { JobFacts, Live, MemberEvent, MemberState, RankSlot, Seat } from "./state.ts";
@@ -154,7 +154,8 @@ function relaunch(turn: Turn, member: MemberState): void {
 export function pay(turn: Turn, cause: string, sentence: string): void {
   const verdict = judgeFailure(cause, sentence, turn.live.spent, turn.base.spec.faultBudget);
   change(turn, { spent: verdict.spent });
-  tell(turn, cause === "user_error" ? "UserError" : "Fault", sentence, "warning");
+  const code = cause === "user_error" ? "UserError" : cause === RESTART ? "Restarted" : "Fault";
+  tell(turn, code, sentence, cause === RESTART ? "normal" : "warning");
   if (!verdict.goOn) turn.failed = verdict.reason;
 }
 

@@ -381,7 +381,7 @@ export type MemberEvent = { readonly member: string; readonly incarnation: numbe
   | { readonly kind: "hung"; readonly localRank: number; readonly sentence: string }
   | { readonly kind: "leaving"; readonly why: string }
   | { readonly kind: "streamLost" }
-  | { readonly kind: "gone"; readonly sentence: string }
+  | { readonly kind: "gone"; readonly cause: "node" | "restart"; readonly sentence: string }
 );
 
 /** The last step as its ranks reported it, for people. */

@@ -13,7 +13,11 @@ import {
   stopProcess,
 } from "./local-process.ts";
 import { isRunning } from "./process-table.ts";
-import { ensureRendezvousStore, type RendezvousStore } from "./rendezvous-store.ts";
+import {
+  ensureRendezvousStore,
+  type RendezvousStore,
+  stopRendezvousStore,
+} from "./rendezvous-store.ts";
 
 export interface LocalLauncherOptions {
   readonly dataDirectory: string;
@@ -104,6 +108,11 @@ class LocalLauncher implements Launcher {
     this.store ??= this.startStore();
     const { host, port } = await this.store;
     return { host, port };
+  }
+
+  async stopStore(): Promise<void> {
+    const { dataDirectory, storeCommand: command, environment, clock } = this.options;
+    await stopRendezvousStore({ dataDirectory, command, environment, clock });
   }
 
   workDirectory(uid: string): string {

@@ -7,6 +7,7 @@ import {
   type LocalProcess,
   type LocalProcessPlan,
   startProcess,
+  stopProcess,
 } from "./local-process.ts";
 import { isRunning } from "./process-table.ts";
 
@@ -31,14 +32,13 @@ const READY_POLL_MS = 50;
 const CONNECT_MS_MAX = 2_000;
 const HOST = "127.0.0.1";
 
-/**
- * The store process of this data directory: the one that runs already, or a new one. It outlives us, because
- * generations that are running keep their keys in it.
- */
-export async function ensureRendezvousStore(options: RendezvousOptions): Promise<RendezvousStore> {
+const readyPathOf = ({ dataDirectory }: RendezvousOptions): string =>
+  join(dataDirectory, "store.json");
+
+function planOf(options: RendezvousOptions): LocalProcessPlan {
   const [command, ...prefix] = options.command;
-  const readyPath = join(options.dataDirectory, "store.json");
-  const plan: LocalProcessPlan = {
+  const readyPath = readyPathOf(options);
+  return {
     recordPath: join(options.dataDirectory, "store.process.json"),
     command,
     args: [...prefix, "--port", "0", "--ready-file", readyPath],
@@ -47,6 +47,23 @@ export async function ensureRendezvousStore(options: RendezvousOptions): Promise
     logPath: join(options.dataDirectory, "store.log"),
     secret: null,
   };
+}
+
+/** Ends the store process of this data directory, whoever started it; none is success. */
+export async function stopRendezvousStore(options: RendezvousOptions): Promise<void> {
+  const known = findProcess(planOf(options), options.clock);
+  if (known === undefined) return;
+  await stopProcess(known, options.clock);
+  rmSync(readyPathOf(options), { force: true });
+}
+
+/**
+ * The store process of this data directory: the one that runs already, or a new one. It outlives us, because
+ * generations that are running keep their keys in it.
+ */
+export async function ensureRendezvousStore(options: RendezvousOptions): Promise<RendezvousStore> {
+  const plan = planOf(options);
+  const readyPath = readyPathOf(options);
   const known = findProcess(plan, options.clock);
   if (known !== undefined) {
     const port = await readPort(readyPath, known, options.clock);

@@ -3,6 +3,7 @@ import type { Beat, SessionRequest, SessionResponse } from "@shardwright/proto";
 import type { Caller, Log } from "@shardwright/service";
 import { hangAfterMs } from "../core/liveness.ts";
 import type { MemberEvent } from "../core/state.ts";
+import type { MemberLogs } from "../member-logs.ts";
 import { type MemberClaims, readMemberToken } from "../member-token.ts";
 import type { JobRecord } from "../ports.ts";
 import type { Sessions } from "../sessions.ts";
@@ -13,6 +14,7 @@ export interface AgentWorld {
   readonly memberSecret: string;
   readonly sessions: Sessions;
   readonly steps: StepRows;
+  readonly logs: MemberLogs;
   /** The newest record; null when the job is gone. */
   readonly recordOf: (uid: string) => Promise<JobRecord | null>;
   /** Decides on what a member said; resolves when it is durable. */
@@ -88,6 +90,10 @@ async function readMessages(
     }
     if (body?.$case === "beat") {
       await judgeBeat(world, claims, body.value);
+      continue;
+    }
+    if (body?.$case === "logs") {
+      await world.logs.append(claims, body.value.lines);
       continue;
     }
     const said = eventOf(request);

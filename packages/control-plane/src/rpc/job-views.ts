@@ -56,6 +56,12 @@ function liveOf(record: JobRecord): Live | null {
 export function membersOf(record: JobRecord): Member[] {
   const live = liveOf(record);
   const committed = live?.committed ?? null;
+  // Of a job that is over nobody runs any more: pids of the past would name somebody else's process.
+  if (record.state.phase !== "active") {
+    return (live?.members ?? []).map(({ name, slot, incarnation, node }) =>
+      Member.create({ name, slot, incarnation, node, state: "stopped" }),
+    );
+  }
   return (live?.members ?? []).map((member) =>
     Member.create({
       name: member.name,
