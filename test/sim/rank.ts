@@ -1,0 +1,550 @@
+/** A rank process: the loop, the membership and the commit point of the real one, over numbers instead of tensors. */
+import type { BlockMap, LaneRange } from "@shardwright/planner";
+import type {
+  Evidence,
+  Holding,
+  PreparedGeneration,
+} from "../../packages/control-plane/src/core/state.ts";
+import { Pipe } from "./agenda.ts";
+import { blockAfter, blockAtStart, laneContent, parametersOf, reducedOf } from "./exact.ts";
+import type { Gang } from "./gang.ts";
+import type { World } from "./world.ts";
+
+export type RankDirective =
+  | { readonly kind: "start" }
+  | { readonly kind: "prepare"; readonly generation: number; readonly plan: PreparedGeneration }
+  | { readonly kind: "commit"; readonly generation: number; readonly step: number }
+  | { readonly kind: "discard"; readonly generation: number }
+  | { readonly kind: "stop" };
+
+/** Content of one lane as a report tells it; `step` counts steps done. */
+export interface LaneReport {
+  readonly step: number;
+  readonly lane: number;
+  readonly content: number;
+}
+
+export interface RankSaid {
+  readonly generation: number;
+  readonly body:
+    | { readonly kind: "hello" | "loaded" }
+    | { readonly kind: "ready"; readonly evidence: Evidence }
+    | { readonly kind: "failed"; readonly code: string; readonly sentence: string }
+    | { readonly kind: "step"; readonly step: number; readonly lanes: readonly LaneReport[] }
+    | {
+        readonly kind: "staged";
+        readonly step: number;
+        readonly trigger: "periodic" | "final";
+        readonly writer: number;
+        /** Content of owned blocks; empty when the rank owns nothing. */
+        readonly blocks: ReadonlyMap<number, number>;
+      }
+    | { readonly kind: "interrupted"; readonly holding: Holding }
+    | { readonly kind: "finished"; readonly step: number };
+}
+
+interface Membership {
+  readonly plan: PreparedGeneration;
+  readonly rank: number;
+  readonly gang: Gang;
+  readonly blocks: Map<number, number>;
+}
+
+interface Pending {
+  readonly step: number;
+  readonly lanes: readonly number[];
+  /** Known to have been reduced by everybody. */
+  agreed: boolean;
+}
+
+// As in the trainer: history of the latest steps, told again after a regroup.
+const HISTORY_KEPT = 64;
+const CONNECT_TIMEOUT_MS = 10_000;
+const COLLECTIVE_TIMEOUT_MS = 45_000;
+
+type Place = "loading" | "waiting" | "joining" | "verdict" | "stepping";
+
+export class Rank {
+  readonly pid: number;
+  readonly localRank: number;
+  readonly member: string;
+  readonly incarnation: number;
+  alive = true;
+  hung = false;
+  loaded = false;
+  lastHeardMs: number;
+  /** Ends with a user error at the next step. */
+  poisoned = false;
+  committed: Membership | null = null;
+  version = 0;
+  pending: Pending | null = null;
+  running = 0;
+  readonly toAgent: Pipe<RankSaid>;
+  readonly fromAgent: Pipe<RankDirective>;
+  private readonly world: World;
+  private readonly ended: (rank: Rank, cause: string) => void;
+  private place: Place = "loading";
+  private newest = 0;
+  private inbox: RankDirective[] = [];
+  private gang: Gang | null = null;
+  private candidate: Membership | null = null;
+  private candidateVersion = 0;
+  private parameters = 0;
+  private history: { step: number; lanes: readonly number[] }[] = [];
+  /** Grows with every change of place: what was due for an older one is void. */
+  private turn = 0;
+
+  constructor(
+    world: World,
+    facts: { pid: number; localRank: number; member: string; incarnation: number },
+    links: { said: (said: RankSaid) => void; ended: (rank: Rank, cause: string) => void },
+  ) {
+    this.world = world;
+    this.pid = facts.pid;
+    this.localRank = facts.localRank;
+    this.member = facts.member;
+    this.incarnation = facts.incarnation;
+    this.ended = links.ended;
+    this.lastHeardMs = world.agenda.now;
+    const delay = (): number => world.draw.ms(1, 6);
+    this.toAgent = new Pipe(world.agenda, delay, links.said);
+    this.fromAgent = new Pipe(world.agenda, delay, (directive) => this.hear(directive));
+    this.later(world.draw.ms(20, 200), () => this.say(0, { kind: "hello" }));
+  }
+
+  holding(): Holding {
+    if (this.committed === null) return { generation: 0, rank: 0, version: 0, pending: false };
+    const { plan, rank } = this.committed;
+    const pending = this.pending?.agreed === true;
+    return { generation: plan.number, rank, version: this.version, pending };
+  }
+
+  /** The process ends now. */
+  die(cause: string, lateWords: boolean): void {
+    if (!this.alive) return;
+    this.alive = false;
+    this.turn++;
+    this.gang?.leave();
+    this.toAgent.close(lateWords);
+    this.fromAgent.close(false);
+    this.ended(this, cause);
+  }
+
+  private hear(directive: RankDirective): void {
+    if (!this.alive) return;
+    if (directive.kind === "start") {
+      this.later(this.world.loadMs(), () => {
+        this.loaded = true;
+        this.place = "waiting";
+        this.say(0, { kind: "loaded" });
+        this.regroup();
+      });
+      return;
+    }
+    this.inbox.push(directive);
+    if (this.hung) return;
+    if (this.place === "waiting") this.regroup();
+    else if (this.place === "verdict") this.lookForVerdict();
+  }
+
+  /** Waits for a generation: takes what there is to take. */
+  private regroup(): void {
+    while (this.place === "waiting" && this.alive && !this.hung) {
+      const directive = this.inbox.shift();
+      if (directive === undefined) return;
+      if (directive.kind === "stop") this.die("stopped", true);
+      else if (directive.kind === "discard" && directive.generation === this.running) {
+        this.disconnect();
+        this.reportHolding();
+      } else if (directive.kind === "prepare" && directive.generation > this.newest) {
+        this.newest = directive.generation;
+        this.join(directive.plan);
+      }
+    }
+  }
+
+  private join(plan: PreparedGeneration): void {
+    const seat = plan.seats.find((one) => one.pid === this.pid);
+    this.moveTo("joining");
+    if (seat === undefined) {
+      this.failJoin(plan, "PlanRefused", "this rank is not in the generation");
+      return;
+    }
+    this.disconnect();
+    if (this.world.storeIsDown()) {
+      this.later(50, () => this.failJoin(plan, "PeerLost", "the rendezvous store is away"));
+      return;
+    }
+    const gang = this.world.gangOf(plan.number, plan.seats.length);
+    this.gang = gang;
+    const { turn } = this;
+    this.world.agenda.after(CONNECT_TIMEOUT_MS, () => {
+      if (this.alive && this.turn === turn && !this.hung)
+        this.failJoin(plan, "PeerLost", "the generation did not connect in time");
+    });
+    this.together(gang, "connect", seat.rank, null, () => {
+      this.handshake(plan, seat.rank, gang);
+    });
+  }
+
+  private handshake(plan: PreparedGeneration, rank: number, gang: Gang): void {
+    const mine = { version: this.version, pending: this.pending };
+    this.together(gang, "handshake", rank, mine, (peers) => {
+      const problem = this.settle(plan, peers);
+      if (problem === null) this.move(plan, rank, gang);
+      else this.failJoin(plan, "VersionUnreachable", problem);
+    });
+  }
+
+  /** Finishes the pending step or drops it; or forgets everything when the state comes from elsewhere. */
+  private settle(
+    plan: PreparedGeneration,
+    peers: readonly { version: number; pending: Pending | null }[],
+  ): string | null {
+    const { source } = plan;
+    if (source.kind !== "live") {
+      this.committed = null;
+      this.candidate = null;
+      this.pending = null;
+      this.version = 0;
+      return null;
+    }
+    if (this.committed !== null) {
+      const { pending } = this;
+      if (this.version === source.targetVersion - 1 && pending !== null) {
+        const known = peers.some(
+          (peer) => peer.pending?.agreed === true && peer.pending.step === pending.step,
+        );
+        const applied = peers.some((peer) => peer.version === source.targetVersion);
+        if (known || (applied && pending.agreed)) this.update(this.committed, pending);
+      }
+      if (this.version !== source.targetVersion)
+        return `this rank is at version ${this.version} and cannot reach ${source.targetVersion}`;
+      this.pending = null;
+    }
+    return null;
+  }
+
+  /** Blocks travel by the plan; kept ones stay. */
+  private move(plan: PreparedGeneration, rank: number, gang: Gang): void {
+    const old = this.committed?.blocks ?? new Map<number, number>();
+    const held = blocksHeld(plan.blockMap, rank);
+    this.together(gang, "move", rank, new Map(old), (all) => {
+      const blocks = new Map<number, number>();
+      for (const block of held) {
+        const found = this.blockFrom({ plan, rank, block, old }, all);
+        if (found === undefined) {
+          this.failJoin(plan, "TransferRefused", `block ${block} comes from nobody`);
+          return;
+        }
+        blocks.set(block, found);
+      }
+      this.verify(plan, rank, gang, blocks);
+    });
+  }
+
+  private blockFrom(
+    want: { plan: PreparedGeneration; rank: number; block: number; old: Map<number, number> },
+    all: readonly Map<number, number>[],
+  ): number | undefined {
+    const { plan, rank, block, old } = want;
+    const { source } = plan;
+    switch (source.kind) {
+      case "fresh":
+        return blockAtStart(block);
+      case "checkpoint":
+        return this.world.desk.restored(source.commit, block);
+      case "live": {
+        if (old.has(block)) return old.get(block);
+        const carries = source.transfer.moves.find(
+          (move) =>
+            move.targetRank === rank &&
+            block >= move.firstBlock &&
+            block < move.firstBlock + move.blocks,
+        );
+        return carries === undefined ? undefined : all[carries.sourceRank]?.get(block);
+      }
+      default:
+        return source satisfies never;
+    }
+  }
+
+  /** Copies agree with their owners, and everybody has all parameters; then the verdict is waited for. */
+  private verify(
+    plan: PreparedGeneration,
+    rank: number,
+    gang: Gang,
+    blocks: Map<number, number>,
+  ): void {
+    this.together(gang, "verify", rank, blocks, (all) => {
+      const parameters = gathered(plan.blockMap, all);
+      for (const [block, content] of blocks) {
+        if (parameters[block] !== content) {
+          this.failJoin(plan, "ReplicaDiffers", `copies of block ${block} differ`);
+          return;
+        }
+      }
+      this.parameters = parametersOf(parameters);
+      this.candidate = { plan, rank, gang, blocks };
+      this.candidateVersion = plan.step;
+      if (plan.source.kind !== "fresh") this.version = plan.step;
+      const owned = blocksOwned(plan.blockMap, rank).length;
+      this.world.noteReady(plan.number, rank);
+      this.say(plan.number, {
+        kind: "ready",
+        evidence: {
+          rank,
+          ownedBlocks: owned,
+          replicaBlocks: blocks.size - owned,
+          version: this.version,
+          receivedBytes: 0,
+        },
+      });
+      this.moveTo("verdict");
+      this.lookForVerdict();
+    });
+  }
+
+  private lookForVerdict(): void {
+    while (this.place === "verdict" && this.candidate !== null) {
+      const ahead = this.inbox[0];
+      if (ahead === undefined) return;
+      const { number } = this.candidate.plan;
+      if (ahead.kind === "stop" || (ahead.kind === "prepare" && ahead.generation > number)) {
+        this.dropCandidate();
+        return;
+      }
+      this.inbox.shift();
+      if (!("generation" in ahead) || ahead.generation !== number) continue;
+      if (ahead.kind === "discard") {
+        this.dropCandidate(true);
+        return;
+      }
+      if (ahead.kind === "commit") this.run(this.candidate, ahead.step);
+    }
+  }
+
+  private dropCandidate(report = false): void {
+    this.candidate = null;
+    this.disconnect();
+    this.moveTo("waiting");
+    if (report) this.reportHolding();
+    this.regroup();
+  }
+
+  private failJoin(plan: PreparedGeneration, code: string, sentence: string): void {
+    this.candidate = null;
+    this.disconnect();
+    this.say(plan.number, { kind: "failed", code, sentence });
+    this.moveTo("waiting");
+    this.reportHolding();
+    this.regroup();
+  }
+
+  private run(membership: Membership, step: number): void {
+    const { world } = this;
+    this.committed = membership;
+    this.candidate = null;
+    this.running = membership.plan.number;
+    this.version = this.candidateVersion;
+    world.watch.rankRuns(this, membership.plan.number, step);
+    for (const { step: done, lanes } of this.history) {
+      if (done + 1 <= step) this.report(done, lanes, 0, lanes.length);
+    }
+    this.moveTo("stepping");
+    this.nextStep();
+  }
+
+  private nextStep(): void {
+    const { committed, world } = this;
+    if (committed === null) return;
+    if (this.version >= world.shape.totalSteps) {
+      this.stage("final");
+      this.say(this.running, { kind: "finished", step: this.version });
+      this.moveTo("waiting");
+      this.regroup();
+      return;
+    }
+    if (this.isAskedToLeave()) {
+      this.leave();
+      return;
+    }
+    const step = this.version;
+    const range = committed.plan.lanes.find(({ rank }) => rank === committed.rank);
+    this.pending = null;
+    this.later(world.computeMs(this), () => {
+      if (this.poisoned) {
+        this.die("user_error", true);
+        return;
+      }
+      this.reduce(committed, step, range);
+    });
+  }
+
+  private isAskedToLeave(): boolean {
+    for (;;) {
+      const ahead = this.inbox[0];
+      if (ahead === undefined) return false;
+      if (ahead.kind === "stop") return true;
+      if (ahead.kind === "discard" && ahead.generation === this.running) return true;
+      if (ahead.kind === "prepare" && ahead.generation > this.newest) return true;
+      this.inbox.shift();
+    }
+  }
+
+  /** Back to the boundary: the peers notice, the holding is told. */
+  private leave(): void {
+    this.disconnect();
+    this.moveTo("waiting");
+    this.reportHolding();
+    this.regroup();
+  }
+
+  private reduce(committed: Membership, step: number, range: LaneRange | undefined): void {
+    const mine: number[] = [];
+    for (let lane = range?.begin ?? 0; lane < (range?.end ?? 0); lane++)
+      mine.push(laneContent(step, lane, this.parameters));
+    const { gang, rank } = committed;
+    this.together(gang, `reduce ${step}`, rank, mine, (parts) => {
+      const lanes = parts.flat();
+      this.pending = { step, lanes, agreed: false };
+      const { pending } = this;
+      this.together(gang, `agree ${step}`, rank, null, () => {
+        pending.agreed = true;
+        this.together(gang, `barrier ${step}`, rank, null, () => {
+          this.update(committed, pending);
+          this.gather(committed, step, lanes, range);
+        });
+      });
+    });
+  }
+
+  private gather(
+    committed: Membership,
+    step: number,
+    lanes: readonly number[],
+    range: LaneRange | undefined,
+  ): void {
+    const { gang, rank, plan, blocks } = committed;
+    this.together(gang, `gather ${step}`, rank, new Map(blocks), (all) => {
+      this.parameters = parametersOf(gathered(plan.blockMap, all));
+      this.report(step, lanes, range?.begin ?? 0, range?.end ?? 0);
+      const { saveEverySteps, totalSteps } = this.world.shape;
+      if (this.version % saveEverySteps === 0 && this.version < totalSteps) this.stage("periodic");
+      this.nextStep();
+    });
+  }
+
+  /** Applies the pending step to every held block; nothing can interrupt it halfway. */
+  private update(membership: Membership, pending: Pending): void {
+    const reduced = reducedOf(pending.lanes);
+    for (const [block, content] of membership.blocks)
+      membership.blocks.set(block, blockAfter(content, pending.step, reduced));
+    this.version = pending.step + 1;
+    this.pending = null;
+    this.history = [
+      ...this.history.filter(({ step }) => step < pending.step),
+      { step: pending.step, lanes: pending.lanes },
+    ].slice(-HISTORY_KEPT);
+    this.world.watch.applied(this, membership.plan.number, membership.blocks);
+  }
+
+  private report(step: number, lanes: readonly number[], begin: number, end: number): void {
+    const own = lanes.slice(begin, end).map(
+      (content, index): LaneReport => ({ step: step + 1, lane: begin + index, content }),
+    );
+    this.say(this.running, { kind: "step", step: step + 1, lanes: own });
+  }
+
+  private stage(trigger: "periodic" | "final"): void {
+    const { committed } = this;
+    if (committed === null) return;
+    const blocks = new Map<number, number>();
+    for (const block of blocksOwned(committed.plan.blockMap, committed.rank))
+      blocks.set(block, committed.blocks.get(block) ?? 0);
+    const { version: step } = this;
+    this.say(this.running, { kind: "staged", step, trigger, writer: committed.rank, blocks });
+  }
+
+  private reportHolding(): void {
+    this.say(this.running, { kind: "interrupted", holding: this.holding() });
+  }
+
+  private say(generation: number, body: RankSaid["body"]): void {
+    this.lastHeardMs = this.world.agenda.now;
+    this.toAgent.send({ generation, body });
+  }
+
+  private disconnect(): void {
+    this.gang?.leave();
+    this.gang = null;
+  }
+
+  private moveTo(place: Place): void {
+    this.place = place;
+    this.turn++;
+  }
+
+  /** A collective; whoever is left alone in it is back at the boundary. */
+  private together<D>(
+    gang: Gang,
+    name: string,
+    rank: number,
+    data: D,
+    pass: (all: readonly D[]) => void,
+  ): void {
+    const { turn } = this;
+    let over = false;
+    const isCurrent = (): boolean => !over && this.alive && !this.hung && this.turn === turn;
+    const fail = (): void => {
+      if (!isCurrent()) return;
+      over = true;
+      if (this.place === "joining") {
+        const plan = this.world.planOf(gang.number);
+        if (plan !== undefined) this.failJoin(plan, "PeerLost", "a peer left");
+      } else this.leave();
+    };
+    gang.meet(name, {
+      rank,
+      data,
+      fail,
+      pass: (all: readonly D[]) => {
+        if (!isCurrent()) return;
+        over = true;
+        pass(all);
+      },
+    });
+    this.world.agenda.after(COLLECTIVE_TIMEOUT_MS, fail);
+  }
+
+  private later(ms: number, work: () => void): void {
+    const { turn } = this;
+    this.world.agenda.after(ms, () => {
+      if (this.alive && !this.hung && this.turn === turn) work();
+    });
+  }
+}
+
+export function blocksHeld(map: BlockMap, rank: number): number[] {
+  return blocksWhere(map, (holders) => holders.includes(rank));
+}
+
+export function blocksOwned(map: BlockMap, rank: number): number[] {
+  return blocksWhere(map, (holders) => holders[0] === rank);
+}
+
+function blocksWhere(map: BlockMap, isOf: (holders: readonly number[]) => boolean): number[] {
+  return map.runs.flatMap(({ firstBlock, blocks, holders }) =>
+    isOf(holders) ? Array.from({ length: blocks }, (_, index) => firstBlock + index) : [],
+  );
+}
+
+/** Content of every block as its owner has it. */
+function gathered(map: BlockMap, all: readonly ReadonlyMap<number, number>[]): number[] {
+  const content: number[] = [];
+  for (const { firstBlock, blocks, holders } of map.runs) {
+    for (let block = firstBlock; block < firstBlock + blocks; block++)
+      content[block] = all[holders[0] ?? 0]?.get(block) ?? 0;
+  }
+  return content;
+}

@@ -1,0 +1,276 @@
+/** What must always hold, and what must hold at the end. A violation is thrown with its name. */
+import type {
+  Decision,
+  Effect,
+  JobEvent,
+  JobState,
+  Live,
+} from "../../packages/control-plane/src/core/state.ts";
+import { Reference } from "./exact.ts";
+import type { Rank } from "./rank.ts";
+import type { World } from "./world.ts";
+
+export class Violation extends Error {
+  readonly invariant: string;
+  constructor(invariant: string, detail: string) {
+    super(`${invariant}: ${detail}`);
+    this.invariant = invariant;
+  }
+}
+
+const BUDGETS = ["error", "oom", "communication", "hang", "node", "storage"] as const;
+
+export class Watch {
+  private readonly world: World;
+  private readonly reference: Reference;
+  private readonly charged = new Set<string>();
+  private readonly committedSteps = new Map<number, number>();
+  /** Highest version that any rank applied in a generation: everybody was at its barrier. */
+  private readonly barrier = new Map<number, number>();
+  private heldSinceMs: number | null = null;
+  private releasedMs: number | null = null;
+  generations = 0;
+  checkpointRestores = 0;
+
+  constructor(world: World) {
+    this.world = world;
+    this.reference = new Reference(world.shape);
+  }
+
+  // -- decisions
+
+  decided(before: JobState, event: JobEvent, { state }: Decision): void {
+    const was = liveOf(before);
+    const is = liveOf(state);
+    if (is !== null && this.heldSinceMs === null) this.heldSinceMs = this.world.agenda.now;
+    if (was !== null && is !== null) {
+      this.generationsGrow(was, is);
+      this.charges(was, is, event);
+      this.prepares(was, is);
+      this.commits(was, is);
+      this.saves(was, is, event);
+    }
+    this.budgets(state);
+    this.effectsLeave(before, state, event);
+    this.completes(before, state);
+    if (event.kind === "settled" && event.effectId === "release")
+      this.releasedMs ??= this.world.agenda.now;
+  }
+
+  private generationsGrow(was: Live, is: Live): void {
+    const a = was.committed?.number ?? 0;
+    const b = is.committed?.number ?? 0;
+    this.must("generations only grow", b >= a && is.lastGeneration >= was.lastGeneration, `${a} → ${b}`);
+    if (is.prepared !== null && is.prepared.number !== was.prepared?.number)
+      this.must(
+        "generations only grow",
+        is.prepared.number > was.lastGeneration && is.prepared.number > b,
+        `${is.prepared.number} prepared after ${was.lastGeneration}`,
+      );
+  }
+
+  private charges(was: Live, is: Live, event: JobEvent): void {
+    if (!BUDGETS.some((cause) => is.spent[cause] > was.spent[cause])) return;
+    if (event.kind !== "rankExit" && event.kind !== "gone") return;
+    const end =
+      event.kind === "rankExit" ? `pid ${event.pid}` : `${event.member} ${event.incarnation}`;
+    this.must("one end is charged once", !this.charged.has(end), end);
+    this.charged.add(end);
+  }
+
+  private budgets(state: JobState): void {
+    const live = state.phase === "active" ? state.live : null;
+    if (live === null) return;
+    const budget = state.spec.faultBudget;
+    for (const cause of BUDGETS)
+      this.must(
+        "budgets are never exceeded",
+        live.spent[cause] <= budget[cause],
+        `${cause} ${live.spent[cause]} of ${budget[cause]}`,
+      );
+  }
+
+  /** State is read from elsewhere only when it is nowhere among the living. */
+  private prepares(was: Live, is: Live): void {
+    const { prepared, committed } = is;
+    if (prepared === null || prepared.number === was.prepared?.number) return;
+    this.generations++;
+    if (prepared.source.kind !== "checkpoint" && prepared.source.kind !== "fresh") return;
+    if (committed === null) return;
+    this.checkpointRestores++;
+    const holders = this.world.ranks.filter((rank) => {
+      const member = is.members.find(({ name }) => name === rank.member);
+      const isOurs = member?.incarnation === rank.incarnation && member.state !== "lost";
+      return (
+        rank.alive &&
+        !rank.hung &&
+        isOurs &&
+        member.ranks.some(({ pid }) => pid === rank.pid) &&
+        rank.committed?.plan.number === committed.number
+      );
+    });
+    const target = Math.max(0, ...holders.map((one) => one.version + (one.pending?.agreed ? 1 : 0)));
+    const usable = holders.filter(({ version }) => version >= target - 1);
+    const held = new Set(usable.flatMap(({ committed: own }) => [...(own?.blocks.keys() ?? [])]));
+    this.must(
+      "no restore while the living hold every block",
+      held.size < this.world.shape.blocks,
+      `generation ${prepared.number} from ${prepared.source.kind} at step ${prepared.step}, the living are at ${target}`,
+    );
+  }
+
+  private commits(was: Live, is: Live): void {
+    const { committed } = is;
+    if (committed === null || committed.number === was.committed?.number) return;
+    this.must(
+      "a generation is committed once",
+      !this.committedSteps.has(committed.number),
+      `${committed.number}`,
+    );
+    this.committedSteps.set(committed.number, committed.step);
+    for (const seat of committed.seats) {
+      const rank = this.world.ranks.find(({ pid }) => pid === seat.pid);
+      this.must(
+        "committed only when every seat is ready",
+        this.world.wasReady(committed.number, seat.rank),
+        `generation ${committed.number}, rank ${seat.rank} (${rank?.alive === true ? "alive" : "dead"})`,
+      );
+    }
+    if (committed.source.kind === "live" && was.committed !== null) {
+      const barrier = this.barrier.get(was.committed.number) ?? 0;
+      this.must(
+        "no step is undone below the last barrier",
+        committed.step >= barrier,
+        `generation ${committed.number} starts at ${committed.step}, ${barrier} was applied`,
+      );
+    }
+  }
+
+  private saves(was: Live, is: Live, event: JobEvent): void {
+    if (is.lastCommit === null || is.lastCommit.commit === was.lastCommit?.commit) return;
+    const found = this.world.desk.committed.get(is.lastCommit.commit);
+    this.must(
+      "a commit is what the checkpoint-manager committed",
+      found !== undefined && found.step === is.lastCommit.step,
+      `${is.lastCommit.commit} at step ${is.lastCommit.step} after ${event.kind}`,
+    );
+  }
+
+  private effectsLeave(before: JobState, after: JobState, event: JobEvent): void {
+    const isOver = after.phase !== before.phase;
+    const kept = new Set(after.effects.map(({ id }) => id));
+    const saveIsOver =
+      liveOf(before)?.save?.step !== liveOf(after)?.save?.step ||
+      liveOf(before)?.save?.generation !== liveOf(after)?.save?.generation;
+    const mayLeave = (effect: Effect): boolean =>
+      (event.kind === "settled" && event.effectId === effect.id) ||
+      isOver ||
+      (saveIsOver && (effect.kind === "beginSave" || effect.kind === "reportPrepared"));
+    for (const effect of before.effects)
+      this.must("an effect is settled by its own id", kept.has(effect.id) || mayLeave(effect), effect.id);
+  }
+
+  private completes(before: JobState, state: JobState): void {
+    if (state.phase !== "finishing" || before.phase === "finishing") return;
+    const { totalSteps } = this.world.shape;
+    const commit = this.world.desk.committed.get(state.commit);
+    this.must(
+      "complete only with the last step's commit",
+      commit?.step === totalSteps,
+      `${state.commit} is of step ${commit?.step}`,
+    );
+    this.must(
+      "complete only when every step is recorded",
+      this.world.plane.completeStep >= totalSteps,
+      `${this.world.plane.completeStep} of ${totalSteps}`,
+    );
+  }
+
+  // -- ranks
+
+  rankRuns({ member, localRank }: Rank, generation: number, step: number): void {
+    this.must(
+      "ranks run only committed generations",
+      this.committedSteps.get(generation) === step,
+      `${member}/${localRank} runs ${generation} from ${step}`,
+    );
+  }
+
+  applied(rank: Rank, generation: number, blocks: ReadonlyMap<number, number>): void {
+    const { version } = rank;
+    this.barrier.set(generation, Math.max(this.barrier.get(generation) ?? 0, version));
+    for (const [block, content] of blocks)
+      this.must(
+        "a step is a function of (step, lane)",
+        content === this.reference.block(version, block),
+        `block ${block} of ${rank.member}/${rank.localRank} at version ${version}`,
+      );
+    const live = liveOf(this.world.plane.journal);
+    const newest = live?.committed ?? null;
+    if (newest === null || newest.number <= generation) return;
+    // A settling rank finishes a step of the generation before; it steps no further in that one.
+    if (version <= newest.step) return;
+    const member = live?.members.find(({ name }) => name === rank.member);
+    const isFenced =
+      member?.incarnation !== rank.incarnation || !member.ranks.some(({ pid }) => pid === rank.pid);
+    this.must(
+      "one generation trains at a time",
+      isFenced,
+      `${rank.member}/${rank.localRank} applied step ${version} of generation ${generation}, ${newest.number} is committed from ${newest.step}`,
+    );
+  }
+
+  row(step: number, lane: number, content: number, known: number | undefined): void {
+    this.must(
+      "a step is a function of (step, lane)",
+      content === this.reference.lane(step, lane) && (known === undefined || known === content),
+      `the row of step ${step}, lane ${lane}`,
+    );
+  }
+
+  saved(step: number, content: ReadonlyMap<number, number>, steps: readonly number[]): void {
+    this.must("no save mixes steps", steps.every((one) => one === step), `${steps.join()} in ${step}`);
+    for (const [block, found] of content)
+      this.must(
+        "no save mixes steps",
+        found === this.reference.block(step, block),
+        `block ${block} of the save of step ${step}`,
+      );
+  }
+
+  // -- the end
+
+  ended(state: JobState): void {
+    const { world } = this;
+    this.must("no effect is outstanding", state.effects.length === 0, state.effects.map(({ id }) => id).join());
+    this.must("launched is released", world.agents.length === 0, `${world.agents.length} members run`);
+    if (state.phase === "failed") this.failsRightly(state);
+    if (state.phase === "cancelled")
+      this.must("cancelled only when asked", world.wasCancelled, state.reason.sentence);
+    const ranks = liveOf(state)?.members.length ?? 0;
+    const heldMs = (this.releasedMs ?? world.agenda.now) - (this.heldSinceMs ?? world.agenda.now);
+    const booked = Object.values(state.ledger.totals).reduce((sum, one) => sum + one, 0);
+    this.must(
+      "the ledger is held ranks × wall time",
+      booked === ranks * world.ranksPerMember * heldMs,
+      `${booked} booked, ${ranks * world.ranksPerMember} ranks × ${heldMs} ms`,
+    );
+  }
+
+  private failsRightly(state: JobState): void {
+    const { code, sentence } = state.reason;
+    const isRight =
+      (code === "BudgetExhausted" && this.world.faults > 0) ||
+      (code === "UserError" && this.world.hadUserError) ||
+      (code === "GenerationImpossible" && this.world.faults >= 8);
+    this.must("fails only when it must", isRight, `${code}: ${sentence}`);
+  }
+
+  private must(invariant: string, holds: boolean, detail: string): void {
+    if (!holds) throw new Violation(invariant, `${detail} (at ${this.world.agenda.now} ms)`);
+  }
+}
+
+function liveOf(state: JobState): Live | null {
+  return "live" in state ? state.live : null;
+}
