@@ -120,6 +120,8 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
     { name: "journal", close: () => journal.close() },
     { name: "checkpoints-client", close: async () => checkpoints.close() },
     { name: "launcher", close: () => launcher.close() },
+    server,
+    // Before the door: members are told to stop through it.
     {
       name: "driver",
       close: async () => {
@@ -127,7 +129,6 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
         writeFileSync(join(dataDirectory, STOPPED_MARK), "");
       },
     },
-    server,
   ];
   return { address: server.address, parts, health };
 }

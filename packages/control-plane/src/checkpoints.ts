@@ -133,6 +133,7 @@ function saveFacts(
     optimizer: { class: "adamw", step, groups: [group], stateless_params: [] },
     external: JSON.parse(facts.externalJson || "[]") as unknown,
     lora: facts.loraJson === "" ? null : (JSON.parse(facts.loraJson) as unknown),
+    template: facts.templateJson === "" ? null : (JSON.parse(facts.templateJson) as unknown),
     train: {
       lr_scheduler: { type: train.schedule, total: facts.totalSteps },
       scaler: null,

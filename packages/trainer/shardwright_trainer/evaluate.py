@@ -1,4 +1,4 @@
-"""Score a model on held-out chat rows whose answers are JSON objects: `python -m shardwright_trainer.evaluate`.
+"""Score a model on held-out chat rows that end in JSON: `python -m shardwright_trainer.evaluate`.
 
 Greedy answers, scored by three figures: valid JSON (an object can be read from the answer), field F1 (micro,
 over (key, value) pairs) and exact match (all fields equal, none extra). The first object in the text counts,
@@ -44,7 +44,8 @@ def read_rows(path: Path, limit: int | None) -> list[Row]:
             *prompt, answer = json.loads(line)["messages"]
             expected = json.loads(answer["content"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}:{number}: expected chat messages ending in a JSON answer ({error})") from error
+            where = f"{path}:{number}"
+            raise ValueError(f"{where}: expected chat messages ending in a JSON answer ({error})") from error
         rows.append(Row(prompt=prompt, expected=expected))
     return rows[:limit]
 
@@ -100,7 +101,8 @@ def evaluate(
     for start in range(0, len(order), BATCH_ROWS):
         batch = order[start : start + BATCH_ROWS]
         # Only the first object counts, so what a model says after it need not be waited for.
-        given = chat.answer_all([prompts[i] for i in batch], new_tokens_max, lambda text: first_object(text) is not None)
+        chosen = [prompts[i] for i in batch]
+        given = chat.answer_all(chosen, new_tokens_max, lambda text: first_object(text) is not None)
         for index, answer in zip(batch, given, strict=True):
             answers[index] = answer.text
         progress(min(start + BATCH_ROWS, len(order)))

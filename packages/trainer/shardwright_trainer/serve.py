@@ -94,7 +94,10 @@ class Chat:
             yield text[len(said) :]
 
     def answer_all(
-        self, prompts: Sequence[Sequence[Message]], new_tokens_max: int, enough: Callable[[str], bool] | None = None
+        self,
+        prompts: Sequence[Sequence[Message]],
+        new_tokens_max: int,
+        enough: Callable[[str], bool] | None = None,
     ) -> list[Answer]:
         """Greedy answers of one batch. The prompts' common beginning is computed once; finished rows leave.
 

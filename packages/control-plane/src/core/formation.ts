@@ -1,5 +1,6 @@
 /** Making generations: when one is needed, who is waited for, prepare, commit, give up. */
 import type { Reason } from "@shardwright/job";
+import { RESTART } from "./failure.ts";
 import { formGeneration } from "./generation.ts";
 import { HANG_MEDIANS, judgeSilence } from "./liveness.ts";
 import { loseMember } from "./members.ts";
@@ -194,6 +195,8 @@ function candidateOf(member: MemberState, rank: RankSlot): Candidate {
 
 function formationReason(live: Live, ranks: number): Reason {
   if (live.committed === null) return { code: "Started", sentence: `${ranks} ranks start` };
+  if (live.fault?.cause === RESTART)
+    return { code: "Restarted", sentence: `${ranks} ranks go on after a restart` };
   if (live.fault !== null)
     return {
       code: "RankLost",

@@ -52,7 +52,7 @@ export function decide(state: JobState, event: JobEvent, now: number, policy: Po
     case "complete":
     case "failed":
     case "cancelled":
-      return whileEnded(state, event);
+      return whileEnded(state, event, now);
     default:
       return state satisfies never;
   }
@@ -538,9 +538,17 @@ function end(
   };
 }
 
-/** Only what is still to be cleaned up matters. */
-function whileEnded(state: In<"complete" | "failed" | "cancelled">, event: JobEvent): Decision {
+/** Only what is still to be cleaned up matters; members are paid for until they are released. */
+function whileEnded(
+  state: In<"complete" | "failed" | "cancelled">,
+  event: JobEvent,
+  now: number,
+): Decision {
   if (event.kind !== "settled") return stay(state);
+  const effect = state.effects.find(({ id }) => id === event.effectId);
+  if (effect === undefined) return stay(state);
   const effects = state.effects.filter(({ id }) => id !== event.effectId);
-  return { state: { ...state, effects }, told: [], generation: null };
+  const ledger =
+    effect.kind === "release" ? bookSeconds(state.ledger, "idle", 0, now) : state.ledger;
+  return { state: { ...state, ledger, effects }, told: [], generation: null };
 }

@@ -59,6 +59,7 @@ export interface JobFacts {
   readonly trainedTokens: number;
   readonly externalJson: string;
   readonly loraJson: string;
+  readonly templateJson: string;
 }
 
 /** One rank's place in a generation. */

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type ClusterSnapshot, type LocalMachine, localSnapshot } from "@shardwright/scheduler";
 import type { Clock } from "@shardwright/service/clock";
@@ -48,6 +48,16 @@ export function createLocalLauncher(options: LocalLauncherOptions): Launcher {
   return new LocalLauncher(options);
 }
 
+const MEMORY_FOLDER = "/dev/shm";
+
+/** Staged saves of a killed agent: nobody else frees them, and they are memory. */
+function sweepStaged(uid: string): void {
+  if (!existsSync(MEMORY_FOLDER)) return;
+  for (const name of readdirSync(MEMORY_FOLDER)) {
+    if (name.startsWith(`shardwright-${uid}-`)) rmSync(join(MEMORY_FOLDER, name), { force: true });
+  }
+}
+
 class LocalLauncher implements Launcher {
   private readonly options: LocalLauncherOptions;
   private readonly known = new Map<string, Known>();
@@ -88,6 +98,7 @@ class LocalLauncher implements Launcher {
         .filter(({ member }) => member.uid === uid)
         .map(({ member }) => this.stopMember(uid, member.member, member.incarnation)),
     );
+    sweepStaged(uid);
   }
 
   async running(): Promise<readonly RunningMember[]> {

@@ -125,7 +125,7 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
 function factsOf(
   loaded: Extract<NonNullable<SessionRequest["body"]>, { $case: "loaded" }>["value"],
 ): JobFacts {
-  const { layout, data, recipeSha256, externalJson, loraJson } = loaded;
+  const { layout, data, recipeSha256, externalJson, loraJson, templateJson } = loaded;
   return {
     layout: layoutFromWire(layout ?? { tensors: [], elementsCount: 0n, fingerprint: "" }),
     dataDigest: data?.digest ?? "",
@@ -136,6 +136,7 @@ function factsOf(
     trainedTokens: Number(data?.trainedTokensCount ?? 0n),
     externalJson,
     loraJson,
+    templateJson,
   };
 }
 

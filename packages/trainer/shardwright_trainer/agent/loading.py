@@ -32,6 +32,7 @@ class Materials:
     data_directory: str
     facts: agent.DataFacts
     external_json: str
+    template_json: str
 
 
 async def gather_materials(load: agent.Load, progress: Progress) -> Materials:
@@ -57,6 +58,7 @@ async def gather_materials(load: agent.Load, progress: Progress) -> Materials:
             data_directory=directory,
             facts=_facts(spec, prepared),
             external_json=await digests,
+            template_json=json.dumps(prepared.template, sort_keys=True),
         )
     finally:
         digests.cancel()

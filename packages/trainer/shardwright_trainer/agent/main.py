@@ -17,6 +17,7 @@ from typing import Any
 
 from shardwright_trainer._proto.shardwright.v1 import rank_link_pb2 as link
 from shardwright_trainer.agent.member import Member
+from shardwright_trainer.agent.persist import STAGED_PREFIX, staged_prefix, sweep_staged
 from shardwright_trainer.agent.ranks import RankServer
 from shardwright_trainer.agent.session import Endpoint, Refused, beat_forever, run_session
 from shardwright_trainer.agent.statements import Identity
@@ -158,6 +159,9 @@ def main() -> int:
     parser.add_argument("--rank-engine", help=argparse.SUPPRESS)  # tests give one without torch
     arguments = parser.parse_args()
     Path(arguments.work_directory).mkdir(parents=True, exist_ok=True)
+    prefix = staged_prefix(arguments.job_uid, arguments.member)
+    sweep_staged(prefix, arguments.work_directory)
+    os.environ[STAGED_PREFIX] = prefix
     identity = Identity(
         job_uid=arguments.job_uid,
         member=arguments.member,

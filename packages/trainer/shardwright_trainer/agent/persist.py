@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from shardwright_trainer._proto.shardwright.v1 import agent_service_pb2 as agent
 from shardwright_trainer._proto.shardwright.v1 import checkpoint_pb2 as checkpoint
@@ -140,3 +141,20 @@ class StagedSaves:
         for staged in step.files.values() if step is not None else ():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged.path)
+
+
+MEMORY_FOLDER = Path("/dev/shm")
+# Handed to ranks in their environment (rank/engine_stage.py, which this process must not import: torch).
+STAGED_PREFIX = "SHARDWRIGHT_STAGED_PREFIX"
+
+
+def staged_prefix(job_uid: str, member: str) -> str:
+    """How the staged files of a member begin; also the control plane looks for `shardwright-<uid>-`."""
+    return f"shardwright-{job_uid}-{member}"
+
+
+def sweep_staged(prefix: str, work_directory: str) -> None:
+    """Removes what an earlier incarnation of this member had staged: its save is decided without it."""
+    for folder in (MEMORY_FOLDER, Path(work_directory)):
+        for path in folder.glob(f"{prefix}-*.staged"):
+            path.unlink(missing_ok=True)

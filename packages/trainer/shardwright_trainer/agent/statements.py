@@ -53,6 +53,7 @@ def loaded(roster: Roster, materials: Materials) -> agent.Loaded:
         recipe_sha256=facts[0].recipe_sha256,
         ranks=roster.holdings(),
         external_json=materials.external_json,
+        template_json=materials.template_json,
         lora_json=facts[0].lora_json,
         rss_bytes=sum(fact.rss_bytes for fact in facts),
     )

@@ -1,4 +1,4 @@
-"""What the control plane decided, as plain data. Nothing here needs torch or protobuf (plan/wire.py converts)."""
+"""What the control plane decided, as plain data; needs neither torch nor protobuf (plan/wire.py converts)."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class LaneOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """One optimizer step of the whole job, as one rank saw it. `step` counts steps done, this one included."""
+    """One optimizer step of the whole job, as one rank saw it. `step` counts it among the steps done."""
 
     step: int
     lanes: tuple[LaneOutcome, ...]

@@ -14,6 +14,8 @@ from shardwright_trainer.plan.config import GenerationPlan, RankConfig, Staged
 from shardwright_trainer.rank.errors import StateError
 
 MEMORY_FOLDER = "/dev/shm"
+STAGED_PREFIX = "SHARDWRIGHT_STAGED_PREFIX"
+"""Environment variable: the beginning of this member's staged files, so that its successor finds them."""
 
 
 def stage_owned(
@@ -28,7 +30,8 @@ def stage_owned(
     if not owned:
         return None
     arrays = {kind: {block: getattr(state, kind)[block].cpu().numpy() for block in owned} for kind in KINDS}
-    name = f"shardwright-{config.job_name}-{step}-{plan.generation}-{plan.rank}-{uuid.uuid4().hex[:8]}.staged"
+    prefix = os.environ.get(STAGED_PREFIX, f"shardwright-{config.job_name}")
+    name = f"{prefix}-{step}-{plan.generation}-{plan.rank}-{uuid.uuid4().hex[:8]}.staged"
     failures: list[str] = []
     for folder in _folders(config.work_directory):
         path = str(folder / name)

@@ -144,6 +144,8 @@ export interface Loaded {
   /** JSON of the LoRA settings for the commit record, or empty. */
   loraJson: string;
   rssBytes: bigint;
+  /** The template the data was rendered with (shardwright_template.json of every export), as JSON. */
+  templateJson: string;
 }
 
 export interface GenerationMember {
@@ -1672,6 +1674,7 @@ function createBaseLoaded(): Loaded {
     externalJson: "",
     loraJson: "",
     rssBytes: 0n,
+    templateJson: "",
   };
 }
 
@@ -1700,6 +1703,9 @@ export const Loaded: MessageFns<Loaded> = {
         throw new globalThis.Error("value provided for field message.rssBytes of type uint64 too large");
       }
       writer.uint32(56).uint64(message.rssBytes);
+    }
+    if (message.templateJson !== "") {
+      writer.uint32(66).string(message.templateJson);
     }
     return writer;
   },
@@ -1773,6 +1779,14 @@ export const Loaded: MessageFns<Loaded> = {
             message.rssBytes = reader.uint64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.templateJson = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1799,6 +1813,7 @@ export const Loaded: MessageFns<Loaded> = {
     message.externalJson = object.externalJson ?? "";
     message.loraJson = object.loraJson ?? "";
     message.rssBytes = (object.rssBytes !== undefined && object.rssBytes !== null) ? BigInt(object.rssBytes) : 0n;
+    message.templateJson = object.templateJson ?? "";
     return message;
   },
 };

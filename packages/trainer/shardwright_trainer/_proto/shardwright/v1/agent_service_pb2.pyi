@@ -165,7 +165,7 @@ class DataFacts(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., examples_count: _Optional[int] = ..., rows_count: _Optional[int] = ..., tokens_count: _Optional[int] = ..., trained_tokens_count: _Optional[int] = ..., row_tokens_max: _Optional[int] = ..., total_steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Loaded(_message.Message):
-    __slots__ = ("layout", "data", "recipe_sha256", "ranks", "external_json", "lora_json", "rss_bytes")
+    __slots__ = ("layout", "data", "recipe_sha256", "ranks", "external_json", "lora_json", "rss_bytes", "template_json")
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     RECIPE_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +173,7 @@ class Loaded(_message.Message):
     EXTERNAL_JSON_FIELD_NUMBER: _ClassVar[int]
     LORA_JSON_FIELD_NUMBER: _ClassVar[int]
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_JSON_FIELD_NUMBER: _ClassVar[int]
     layout: _plan_pb2.FlatLayout
     data: DataFacts
     recipe_sha256: str
@@ -180,7 +181,8 @@ class Loaded(_message.Message):
     external_json: str
     lora_json: str
     rss_bytes: int
-    def __init__(self, layout: _Optional[_Union[_plan_pb2.FlatLayout, _Mapping]] = ..., data: _Optional[_Union[DataFacts, _Mapping]] = ..., recipe_sha256: _Optional[str] = ..., ranks: _Optional[_Iterable[_Union[RankHolding, _Mapping]]] = ..., external_json: _Optional[str] = ..., lora_json: _Optional[str] = ..., rss_bytes: _Optional[int] = ...) -> None: ...
+    template_json: str
+    def __init__(self, layout: _Optional[_Union[_plan_pb2.FlatLayout, _Mapping]] = ..., data: _Optional[_Union[DataFacts, _Mapping]] = ..., recipe_sha256: _Optional[str] = ..., ranks: _Optional[_Iterable[_Union[RankHolding, _Mapping]]] = ..., external_json: _Optional[str] = ..., lora_json: _Optional[str] = ..., rss_bytes: _Optional[int] = ..., template_json: _Optional[str] = ...) -> None: ...
 
 class GenerationMember(_message.Message):
     __slots__ = ("member", "slot", "first_rank", "ranks_count", "local_ranks")
