@@ -42,10 +42,18 @@ export function onLoaded(turn: Turn, event: Of<"loaded">): void {
     const known = member.ranks.find(({ pid, state }) => pid === rank.pid && state !== "loading");
     return known ?? { localRank: rank.localRank, pid: rank.pid, state: "idle", holding: null };
   });
+  const replaced = member.ranks.filter(
+    ({ pid }) => pid > 0 && !event.ranks.some((rank) => rank.pid === pid),
+  );
   change(turn, { facts: turn.live.facts ?? event.facts });
   changeMember(turn, event.member, { state: "loaded", ranks, doing: "" });
   if (member.state !== "loaded")
     tell(turn, "MemberLoaded", `member ${event.member} has loaded the model`);
+  // Processes that ended and were replaced while the member was not heard: their exits are withdrawn by then.
+  for (const { pid } of replaced) {
+    const sentence = `rank process ${pid} of member ${event.member} was replaced while it was not heard`;
+    leaveSeats(turn, (seat) => seat.pid === pid, "unknown", sentence);
+  }
 }
 
 function factsDiffer(known: JobFacts, found: JobFacts): string | null {
