@@ -78,6 +78,10 @@ function formWhenAble(turn: Turn): void {
     reason: formationReason(live, candidates.length),
     head: live.seeking?.generation === number ? live.seeking.head : null,
   });
+  const needsState =
+    formed.kind === "needsHead" ||
+    (formed.kind === "formed" && live.committed !== null && formed.plan.source.kind !== "live");
+  if (needsState && waitsForHolders(turn)) return;
   switch (formed.kind) {
     case "tooFew":
       turn.reason = formed.reason;
@@ -133,6 +137,20 @@ function waitsForSomebody(turn: Turn): boolean {
     const sentence = whyGivenUp(turn, member, sinceMs);
     if (sentence === null) waits = true;
     else giveUpMember(turn, member, sentence);
+  }
+  return turn.failed !== null || waits;
+}
+
+/** The state may be with members that are away for a moment: it is read from elsewhere only without them. */
+function waitsForHolders(turn: Turn): boolean {
+  const { members, committed } = turn.live;
+  let waits = false;
+  for (const member of members) {
+    const holds = member.ranks.some(({ holding }) => holding?.generation === committed?.number);
+    if (member.state === "lost" || member.silentSinceMs === null || !holds) continue;
+    const silence = judgeSilence(member, true, turn.now, turn.policy);
+    if (silence.verdict === "lost") giveUpMember(turn, member, silence.sentence);
+    else waits = true;
   }
   return turn.failed !== null || waits;
 }
