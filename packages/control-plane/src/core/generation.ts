@@ -35,9 +35,15 @@ export function formGeneration(request: FormRequest): Formed {
     return { kind: "tooFew", reason: { code: "TooFewRanks", sentence } };
   }
   const lanes = live.plan.recipe.lanes;
+  const bySlot = (a: Candidate, b: Candidate): number =>
+    a.slot - b.slot || a.localRank - b.localRank;
+  // Where there are more ranks than lanes, those that hold state come first: without them it would be lost.
+  const holds = ({ holding }: Candidate): number =>
+    Number(live.committed !== null && holding?.generation === live.committed.number);
   const seated = [...candidates]
-    .sort((a, b) => a.slot - b.slot || a.localRank - b.localRank)
-    .slice(0, lanes);
+    .sort((a, b) => holds(b) - holds(a) || bySlot(a, b))
+    .slice(0, lanes)
+    .sort(bySlot);
   const number = live.lastGeneration + 1;
   const seats = seated.map(
     (candidate, rank): Seat => ({
