@@ -1,9 +1,9 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 import { containerOf } from "@shardwright/job/data-rows";
 import { type DatasetReport, makeDatasetChecker } from "@shardwright/job/dataset";
 import type { DataFormat } from "@shardwright/job/spec";
-import { binaryFormatOf, readLines } from "../data-lines.ts";
+import { binaryFormatOf, readTextLines } from "@shardwright/service/text-lines";
 import { EXIT, type ExitCode, Refusal } from "../exit.ts";
 import type { Invocation } from "../invocation.ts";
 import { printObject } from "../output.ts";
@@ -25,10 +25,10 @@ export async function run(call: Invocation): Promise<ExitCode> {
     container,
     format: (flags.text("format") ?? "auto") as DataFormat,
     map: mapOf(flags.list("map")),
-    isMlx: /^(train|valid|test)\.jsonl$/.test(basename(path)),
+    isMlx: false,
     allowSmall: flags.on("allow-small"),
   });
-  for await (const line of readLines(path)) {
+  for await (const line of readTextLines(path)) {
     if ("text" in line) checker.line(line.text, line.number);
     else checker.undecodable(line.number, line.badColumn);
   }

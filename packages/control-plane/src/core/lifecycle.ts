@@ -16,6 +16,7 @@ import {
   pay,
 } from "./members.ts";
 import {
+  beginWhenRecorded,
   checkSaveDeadline,
   giveUpSave,
   onBegun,
@@ -284,6 +285,7 @@ function onStepped(turn: Turn, event: Extract<JobEvent, { kind: "stepped" }>): v
         }
       : {}),
   });
+  beginWhenRecorded(turn);
   if (recovered) {
     tell(
       turn,

@@ -51,8 +51,15 @@ export function onStaged(turn: Turn, event: Of<"staged">): void {
 }
 
 function begin(turn: Turn, save: SaveState): void {
-  const { step, generation, trigger } = save;
   change(turn, { save });
+  beginWhenRecorded(turn);
+}
+
+/** A checkpoint is never ahead of the journal: who resumes from it must not miss what the steps before consumed. */
+export function beginWhenRecorded(turn: Turn): void {
+  const { save } = turn.live;
+  if (save === null || save.begun !== null || turn.live.step < save.step) return;
+  const { step, generation, trigger } = save;
   want(turn, { id: `begin:${step}:${generation}`, kind: "beginSave", step, generation, trigger });
 }
 

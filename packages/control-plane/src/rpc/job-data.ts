@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import { type Complaint, type DataSource, type DataSpec, pathOfSource } from "@shardwright/job";
 import { containerOf } from "@shardwright/job/data-rows";
 import { type DatasetReport, makeDatasetChecker } from "@shardwright/job/dataset";
-import { linesOf } from "./job-lines.ts";
+import { readTextLines } from "@shardwright/service/text-lines";
 
 /** What a look at the data files tells before a job is stored. */
 export interface DataReading {
@@ -82,7 +82,7 @@ async function locate(
   const binary = await binaryFormatOf(path);
   if (binary !== undefined)
     return { problem: `${path} is ${binary}, which is not read; unpack it first` };
-  return { path, isMlx: isFolder || /^(train|valid|test)\.jsonl$/.test(basename(path)), container };
+  return { path, isMlx: isFolder, container };
 }
 
 async function checkFile(
@@ -105,7 +105,7 @@ async function checkFile(
     rowsMax: source.rowsMax,
     trainFingerprints,
   });
-  for await (const line of linesOf(path)) {
+  for await (const line of readTextLines(path)) {
     if ("text" in line) checker.line(line.text, line.number);
     else checker.undecodable(line.number, line.badColumn);
   }

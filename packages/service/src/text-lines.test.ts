@@ -3,15 +3,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LINE_CHARACTERS_MAX } from "@shardwright/job/limits";
 import { expect, it } from "vitest";
-import { binaryFormatOf, type DataLine, readLines } from "./data-lines.ts";
+import { binaryFormatOf, readTextLines, type TextLine } from "./text-lines.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "shardctl-lines-"));
 
-async function linesOf(content: string | Buffer): Promise<DataLine[]> {
+async function linesOf(content: string | Buffer): Promise<TextLine[]> {
   const path = join(folder, "rows");
   writeFileSync(path, content);
-  const lines: DataLine[] = [];
-  for await (const line of readLines(path)) lines.push(line);
+  const lines: TextLine[] = [];
+  for await (const line of readTextLines(path)) lines.push(line);
   return lines;
 }
 

@@ -2,7 +2,7 @@ import { createReadStream } from "node:fs";
 import { LINE_CHARACTERS_MAX } from "@shardwright/job/limits";
 
 /** A line of a file: decoded, or the column of the first byte that is not UTF-8. */
-export type DataLine =
+export type TextLine =
   | { readonly number: number; readonly text: string }
   | { readonly number: number; readonly badColumn: number };
 
@@ -12,7 +12,7 @@ const LINE_BYTES_MAX = 4 * (LINE_CHARACTERS_MAX + 1);
 const LINE_FEED = 0x0a;
 
 /** The lines of a file, each with its line feed, in memory that does not depend on the file. */
-export async function* readLines(path: string): AsyncGenerator<DataLine, void, void> {
+export async function* readTextLines(path: string): AsyncGenerator<TextLine, void, void> {
   let parts: Buffer[] = [];
   let size = 0;
   let number = 1;
@@ -38,13 +38,15 @@ export async function* readLines(path: string): AsyncGenerator<DataLine, void, v
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const lenient = new TextDecoder("utf-8", { ignoreBOM: true });
 
-function decode(bytes: Buffer, number: number): DataLine {
+function decode(bytes: Buffer, number: number): TextLine {
   // A line that was cut may end inside a character; it is refused for its length, not for that.
   const isCut = bytes.length >= LINE_BYTES_MAX;
   try {
     return { number, text: isCut ? lenient.decode(bytes) : strict.decode(bytes) };
   } catch {
-    return { number, badColumn: lenient.decode(bytes).indexOf("\ufffd") + 1 };
+    const before = lenient.decode(bytes).split("\ufffd", 1)[0] ?? "";
+    // Columns count characters, as the trainer does.
+    return { number, badColumn: [...before].length + 1 };
   }
 }
 
