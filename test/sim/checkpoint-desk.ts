@@ -25,6 +25,8 @@ interface Save {
 
 /** Refused for a reason that stays: trying again is of no use. */
 export class Refusal extends Error {}
+/** Not there now; later it may be. */
+export class Away extends Error {}
 
 export class CheckpointDesk {
   readonly committed = new Map<string, { step: number; content: ReadonlyMap<number, number> }>();
@@ -42,7 +44,7 @@ export class CheckpointDesk {
     state: JobState,
   ): { begun: NonNullable<SaveState["begun"]>; decided: "committed" | "aborted" | null } {
     const live = "live" in state ? state.live : null;
-    if (live?.committed == null) throw new Error("a save without a generation");
+    if (live?.committed == null) throw new Away("a save without a generation");
     const map = live.committed.blockMap;
     const writers = live.committed.seats
       .map(({ rank }) => rank)

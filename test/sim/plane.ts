@@ -5,7 +5,7 @@ import type { silenceAll } from "../../packages/control-plane/src/core/members.t
 import type { Effect, JobEvent, JobState, Outcome } from "../../packages/control-plane/src/core/state.ts";
 import { hangAfterMs } from "../../packages/control-plane/src/core/liveness.ts";
 import type { Agent, Said } from "./agent.ts";
-import { Refusal } from "./checkpoint-desk.ts";
+import { Away, Refusal } from "./checkpoint-desk.ts";
 import type { LaneReport } from "./rank.ts";
 import type { World } from "./world.ts";
 
@@ -253,6 +253,7 @@ export class Plane {
             else settle(outcome);
           });
         } catch (reason) {
+          if (!(reason instanceof Refusal || reason instanceof Away)) throw reason;
           fail(String(reason), reason instanceof Refusal);
         }
       });
@@ -279,7 +280,7 @@ export class Plane {
         world.release(done);
         return;
       case "ensureStore":
-        if (world.storeIsDown()) throw new Error("the store is away");
+        if (world.storeIsDown()) throw new Away("the store is away");
         answer({ kind: "store", host: "", port: 1 });
         return;
       case "chooseHead":

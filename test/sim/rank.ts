@@ -75,6 +75,10 @@ export class Rank {
   lastHeardMs: number;
   /** Ends with a user error at the next step. */
   poisoned = false;
+  /** Ends right after it has passed this collective. */
+  diesAfter: "reduce" | "agree" | "barrier" | "gather" | null = null;
+  /** Its next evidence is wrong. */
+  lies = false;
   committed: Membership | null = null;
   version = 0;
   pending: Pending | null = null;
@@ -289,12 +293,14 @@ export class Rank {
       this.candidateVersion = plan.step;
       if (plan.source.kind !== "fresh") this.version = plan.step;
       const owned = blocksOwned(plan.blockMap, rank).length;
-      this.world.noteReady(plan.number, rank);
+      const isTrue = !this.lies;
+      this.lies = false;
+      if (isTrue) this.world.noteReady(plan.number, rank);
       this.say(plan.number, {
         kind: "ready",
         evidence: {
           rank,
-          ownedBlocks: owned,
+          ownedBlocks: isTrue ? owned : owned + 1,
           replicaBlocks: blocks.size - owned,
           version: this.version,
           receivedBytes: 0,
@@ -512,6 +518,8 @@ export class Rank {
         if (!isCurrent()) return;
         over = true;
         pass(all);
+        if (this.diesAfter !== null && name.startsWith(this.diesAfter))
+          this.die("killed", this.world.draw.chance(0.5));
       },
     });
     this.world.agenda.after(COLLECTIVE_TIMEOUT_MS, fail);

@@ -4,6 +4,8 @@ import type { JobShape } from "./exact.ts";
 
 export type FaultKind =
   | "killRank"
+  | "killInStep"
+  | "lie"
   | "killAgent"
   | "flap"
   | "partition"
@@ -36,8 +38,10 @@ export interface Scenario {
 const KINDS: readonly FaultKind[] = [
   "killRank",
   "killRank",
-  "killRank",
-  "killRank",
+  "killInStep",
+  "killInStep",
+  "killInStep",
+  "lie",
   "killAgent",
   "killAgent",
   "flap",

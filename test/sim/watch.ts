@@ -18,6 +18,8 @@ export class Violation extends Error {
   }
 }
 
+// Decisions come at ticks, and the backoff of a failed generation stands before them.
+const WAIT_SLACK_MS = 3_000;
 const BUDGETS = ["error", "oom", "communication", "hang", "node", "storage"] as const;
 
 export class Watch {
@@ -44,6 +46,9 @@ export class Watch {
     const is = liveOf(state);
     if (is !== null && this.heldSinceMs === null) this.heldSinceMs = this.world.agenda.now;
     if (was !== null && is !== null) {
+      this.echoes(was, before, event, state);
+      this.seatedAreBusy(is);
+      this.silentAreGivenUp(is);
       this.generationsGrow(was, is);
       this.charges(was, is, event);
       this.prepares(was, is);
@@ -55,6 +60,52 @@ export class Watch {
     this.completes(before, state);
     if (event.kind === "settled" && event.effectId === "release")
       this.releasedMs ??= this.world.agenda.now;
+  }
+
+  private echoes(was: Live, before: JobState, event: JobEvent, state: JobState): void {
+    if (!("member" in event)) return;
+    const member = was.members.find(({ name }) => name === event.member);
+    this.must(
+      "an echo of another incarnation changes nothing",
+      member?.incarnation === event.incarnation || state === before,
+      `${event.kind} of ${event.member} ${event.incarnation}`,
+    );
+    if (event.kind !== "ready" && event.kind !== "generationFailed") return;
+    const live = liveOf(state);
+    this.must(
+      "an echo of another generation changes nothing",
+      event.generation === was.prepared?.number ||
+        was.prepared === null ||
+        (live?.prepared?.number === was.prepared.number &&
+          live.prepared.ready.length === was.prepared.ready.length),
+      `${event.kind} of generation ${event.generation}, ${was.prepared?.number} is prepared`,
+    );
+  }
+
+  private seatedAreBusy({ prepared, members }: Live): void {
+    const pids = new Set(prepared?.seats.map(({ pid }) => pid));
+    for (const { name, ranks } of members)
+      for (const { pid, state } of ranks)
+        this.must(
+          "a rank that adopts is waited for",
+          !pids.has(pid) || state === "busy",
+          `pid ${pid} of ${name} is ${state} while generation ${prepared?.number} is prepared`,
+        );
+  }
+
+  private silentAreGivenUp({ waitingSinceMs, members }: Live): void {
+    const { now } = this.world.agenda;
+    if (waitingSinceMs === null) return;
+    for (const { name, state, silentSinceMs, ranks } of members) {
+      if (state !== "loaded" || silentSinceMs === null || ranks.every((one) => one.state !== "busy"))
+        continue;
+      const waitedMs = now - Math.max(waitingSinceMs, silentSinceMs);
+      this.must(
+        "the silent are not waited for for ever",
+        waitedMs <= this.world.policy.silenceMs + WAIT_SLACK_MS,
+        `${name} for ${waitedMs} ms`,
+      );
+    }
   }
 
   private generationsGrow(was: Live, is: Live): void {
@@ -262,6 +313,7 @@ export class Watch {
     const isRight =
       (code === "BudgetExhausted" && this.world.faults > 0) ||
       (code === "UserError" && this.world.hadUserError) ||
+      (code === "ExportFailed" && this.world.hadEffectFaults) ||
       (code === "GenerationImpossible" && this.world.faults >= 8);
     this.must("fails only when it must", isRight, `${code}: ${sentence}`);
   }

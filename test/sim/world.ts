@@ -23,6 +23,18 @@ const ENTRIES_MAX = 400_000;
 const BACKOFF_MS_MAX = 10_000;
 const REFUSALS_MAX = 5;
 const GRACE_MS = 15_000;
+const ECHO = 0.04;
+const MAY_REPEAT: ReadonlySet<Said["kind"]> = new Set([
+  "ready",
+  "generationFailed",
+  "interrupted",
+  "staged",
+  "wrote",
+  "saveFailed",
+  "finished",
+  "rankExit",
+  "step",
+]);
 
 export interface Ending {
   readonly phase: JobState["phase"];
@@ -51,6 +63,7 @@ export class World {
   agents: Agent[] = [];
   faults = 0;
   hadUserError = false;
+  hadEffectFaults = false;
   wasCancelled = false;
   private readonly scenario: Scenario;
   private readonly gangs = new Map<number, Gang>();
@@ -273,7 +286,10 @@ export class World {
   private openStream(agent: Agent): "open" | "refused" {
     const { agenda, draw, plane } = this;
     const delay = (): number => draw.ms(1, 15);
-    const up = new Pipe<Said>(agenda, delay, (said) => plane.hear(agent, said));
+    const up = new Pipe<Said>(agenda, delay, (said) => {
+      plane.hear(agent, said);
+      if (draw.chance(ECHO)) agenda.after(draw.ms(100, 6_000), () => this.echo(agent, said));
+    });
     const down = new Pipe<Told>(agenda, delay, (told) => agent.hear(told));
     let isBroken = false;
     const breakNow = (late: boolean): void => {
@@ -302,6 +318,18 @@ export class World {
     return "open";
   }
 
+  /** A message heard before arrives again, from a stream that was replaced or a process that is gone. */
+  private echo(agent: Agent, said: Said): void {
+    const { journal } = this.plane;
+    const live = "live" in journal ? journal.live : null;
+    const member = live?.members.find(({ name }) => name === agent.member);
+    // The order of one incarnation's streams protects what says how things are now; the rest must be fenced.
+    const isOrdered =
+      !MAY_REPEAT.has(said.kind) || (said.kind === "interrupted" && said.generation === 0);
+    if (isOrdered && member?.incarnation === agent.incarnation) return;
+    this.plane.hear(agent, said);
+  }
+
   // -- faults
 
   private strike(kind: FaultKind): void {
@@ -312,6 +340,12 @@ export class World {
     switch (kind) {
       case "killRank":
         rank?.die(draw.pick(["killed", "oom", "unknown"]), draw.chance(0.5));
+        return;
+      case "killInStep":
+        if (rank !== null) rank.diesAfter = draw.pick(["reduce", "agree", "barrier", "gather"]);
+        return;
+      case "lie":
+        if (rank !== null) rank.lies = true;
         return;
       case "killAgent":
         agent?.die();
@@ -339,6 +373,7 @@ export class World {
         return;
       case "effects":
         this.effectsFailUntil = agenda.now + draw.ms(500, 8_000);
+        this.hadEffectFaults = true;
         return;
       case "poison":
         if (rank !== null) {
