@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from shardwright_trainer.nn.lora_linear import fuse
 from shardwright_trainer.nn.rng import uniform
 from shardwright_trainer.rank.errors import UserError
 
@@ -43,6 +44,7 @@ def add_lora(model: nn.Module, tuning: Mapping[str, Any], seed: int) -> list[str
     )
     inject_adapter_in_model(config, model, adapter_name=ADAPTER)
     initialise_adapters(model, seed)
+    fuse(model, ADAPTER)
     return sorted(_adapted(model, linear))
 
 

@@ -1,0 +1,143 @@
+"""Our side of lora_speed.py: two ranks of one thread each, the exact step over gloo, on the same rows."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+RANKS = 2
+BATCH_ROWS = 4
+WARM_UP_STEPS = 2
+BLOCK_ELEMENTS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    tokens: npt.NDArray[np.int32]
+    learned: npt.NDArray[np.bool_]
+    documents: tuple[int, ...]
+    example_ids: tuple[int, ...]
+
+
+class EncodedRows:
+    """Rows as the other side has them: ids and labels, one document a row."""
+
+    def __init__(self, encoded: list[dict[str, list[int]]]) -> None:
+        self._rows = [
+            Row(
+                tokens=np.asarray(row["input_ids"], dtype=np.int32),
+                learned=np.asarray([label >= 0 for label in row["labels"]]),
+                documents=(len(row["input_ids"]),),
+                example_ids=(index,),
+            )
+            for index, row in enumerate(encoded)
+        ]
+        self.rows = len(self._rows)
+
+    def row(self, index: int) -> Row:
+        return self._rows[index]
+
+    def row_trained_tokens(self, index: int) -> int:
+        return int(self._rows[index].learned[1:].sum())
+
+
+def ours(model: str, rows: Path, steps: int) -> dict[str, float]:
+    """Real tokens per second over the measured steps, and the peak memory of the larger rank."""
+    from lora_speed import encode
+    from torch._C._distributed_c10d import TCPStore
+
+    encoded = encode(model, rows)[: BATCH_ROWS * (steps + WARM_UP_STEPS)]
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    context = get_context("spawn")
+    pipes: list[Connection] = []
+    processes = []
+    for rank in range(RANKS):
+        mine, theirs = context.Pipe()
+        process = context.Process(target=_rank, args=(theirs, model, encoded, rank, store.port, steps))
+        process.start()
+        pipes.append(mine)
+        processes.append(process)
+    results: list[dict[str, float]] = [pipe.recv() for pipe in pipes]
+    for process in processes:
+        process.join()
+    tokens = sum(result["tokens"] for result in results)
+    seconds = max(result["seconds"] for result in results)
+    return {
+        "tokens_per_second": tokens / seconds,
+        "peak_rss_bytes": max(result["peak_rss_bytes"] for result in results),
+    }
+
+
+def _rank(pipe: Connection, model: str, encoded: list[dict[str, list[int]]], rank: int, port: int, steps: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from shardwright_trainer.rank.step import Engine
+
+    data: Any = EncodedRows(encoded)
+    engine = Engine(_config(model, data.rows), data, lambda _name, _ratio: None)
+    plan = _generation(engine.layout.elements, rank, port)
+    engine.connect(plan)
+    engine.adopt(plan)
+    engine.commit(plan)
+    for step in range(WARM_UP_STEPS):
+        engine.take_step(step)
+    began, tokens = time.perf_counter(), 0
+    for step in range(WARM_UP_STEPS, WARM_UP_STEPS + steps):
+        outcome = engine.take_step(step)
+        tokens += sum(lane.processed_tokens for lane in outcome.lanes)
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    pipe.send({"tokens": float(tokens), "seconds": seconds, "peak_rss_bytes": float(peak)})
+    engine.close()
+
+
+def _config(model: str, rows: int) -> Any:
+    from lora_speed import LORA
+
+    from shardwright_trainer.plan.config import RankConfig, Recipe
+
+    train = {
+        "epochs": 1, "maxSteps": None, "batchSize": BATCH_ROWS, "learningRate": 2e-3, "schedule": "linear",
+        "warmupSteps": 0, "warmupRatio": 0.0, "finalRateRatio": 0.0, "weightDecay": 0.0, "maxGradNorm": 1.0,
+        "betas": [0.9, 0.999], "epsilon": 1e-8, "seed": 0,
+    }  # fmt: skip
+    tuning = {"method": "lora", **LORA, "dropout": 0.0, "targets": "all-linear", "rslora": False}
+    recipe = Recipe(
+        compute_dtype="fp32", wire_dtype="fp32", lanes=BATCH_ROWS, micro_batches_per_lane=1, micro_batch_rows=1,
+        row_tokens=0, cross_entropy_rows=256, attention="sdpa", threads_per_rank=1,
+        optimizer_implementation="foreach-v1", gradient_checkpointing="none", device_type="cpu",
+    )  # fmt: skip
+    return RankConfig(
+        job_name="bench", spec={"tuning": tuning, "train": train}, recipe=recipe, zero_stage=1,
+        block_elements=BLOCK_ELEMENTS, model_directory=model, data_directory="", work_directory="/tmp",
+        total_steps=rows // BATCH_ROWS, steps_per_epoch=rows // BATCH_ROWS,
+    )  # fmt: skip
+
+
+def _generation(elements: int, rank: int, port: int) -> Any:
+    from shardwright_trainer.plan.config import BlockMap, BlockRun, FreshSource, GenerationPlan, LaneRange
+
+    blocks = -(-elements // BLOCK_ELEMENTS)
+    half = blocks // RANKS
+    runs = (
+        BlockRun(first_block=0, blocks=half, holders=(0, 1)),
+        BlockRun(first_block=half, blocks=blocks - half, holders=(1, 0)),
+    )
+    lanes = tuple(
+        LaneRange(rank=each, begin=each * BATCH_ROWS // RANKS, end=(each + 1) * BATCH_ROWS // RANKS)
+        for each in range(RANKS)
+    )
+    return GenerationPlan(
+        generation=1, rank=rank, world_size=RANKS,
+        block_map=BlockMap(elements=elements, block_elements=BLOCK_ELEMENTS, blocks=blocks, runs=runs),
+        lanes=lanes, source=FreshSource(), store_host="127.0.0.1", store_port=port, store_prefix="bench",
+        save_every_steps=10**6, total_steps=10**6, collective_timeout_seconds=600.0,
+    )  # fmt: skip
