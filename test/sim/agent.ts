@@ -276,7 +276,8 @@ export class Agent {
     const ofRunning = body.kind === "step" || body.kind === "staged" || body.kind === "finished";
     if (ofPrepared && this.prepared?.generation !== generation) return;
     if (ofRunning && this.runningNumber !== generation) return;
-    if (body.kind === "interrupted" && generation !== 0 && generation !== this.runningNumber) return;
+    if (body.kind === "interrupted" && generation !== 0 && generation !== this.runningNumber)
+      return;
     switch (body.kind) {
       case "hello":
         this.tell([slot], { kind: "start" });
@@ -391,7 +392,12 @@ export class Agent {
     const found = this.staged.get(`${key.generation} ${key.step}`);
     if (found === undefined) {
       const reason = { code: "NOT_STAGED", sentence: "not staged here" };
-      this.outbox.postStanding(`save ${key.saveId} 0`, { kind: "saveFailed", key, writer: 0, reason });
+      this.outbox.postStanding(`save ${key.saveId} 0`, {
+        kind: "saveFailed",
+        key,
+        writer: 0,
+        reason,
+      });
       return;
     }
     found.wanted = true;

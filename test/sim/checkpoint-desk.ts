@@ -82,7 +82,10 @@ export class CheckpointDesk {
     this.manifests.set(`${saveId}/${writer}`, written);
   }
 
-  reportPrepared(key: SaveKeyState, { writer }: PreparedWriter): Extract<Outcome, { kind: "save" }> {
+  reportPrepared(
+    key: SaveKeyState,
+    { writer }: PreparedWriter,
+  ): Extract<Outcome, { kind: "save" }> {
     const save = this.find(key);
     if (save.status === "open") {
       const written = this.manifests.get(`${key.saveId}/${writer}`);

@@ -6,7 +6,7 @@ import { Violation } from "./watch.ts";
 import { World } from "./world.ts";
 
 // Most are noticed within a few dozen; one that needs more than this is not noticed in practice.
-const SEEDS_MAX = 1_500;
+const SEEDS_MAX = 4_000;
 const LIMIT_MS = 120_000;
 
 const caught: string[] = [];

@@ -90,7 +90,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "settle an effect of another id",
     file: "lifecycle.ts",
     rule: "const effect = turn.effects.find(({ id }) => id === effectId);\n  if (effect === undefined) return;\n  drop(turn, effectId);",
-    instead: "const effect = turn.effects[0];\n  if (effect === undefined) return;\n  drop(turn, effect.id);",
+    instead:
+      "const effect = turn.effects[0];\n  if (effect === undefined) return;\n  drop(turn, effect.id);",
   },
   {
     name: "apply a late answer about another save",
@@ -148,7 +149,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "wait for a silent member for ever",
     file: "formation.ts",
     rule: "const silence = judgeSilence(member, true, turn.now, turn.policy);\n  if (silence.verdict",
-    instead: "const silence = judgeSilence(member, false, turn.now, turn.policy);\n  if (silence.verdict",
+    instead:
+      "const silence = judgeSilence(member, false, turn.now, turn.policy);\n  if (silence.verdict",
   },
   {
     name: "send persist to members that have not staged",

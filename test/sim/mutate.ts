@@ -63,7 +63,9 @@ function rewriting(mutant: Mutant): Plugin {
           if (basename(path) !== file) continue;
           const parts = contents.split(rule);
           if (parts.length !== 2)
-            throw new Error(`"${mutant.name}": its rule stands ${parts.length - 1} times in ${file}`);
+            throw new Error(
+              `"${mutant.name}": its rule stands ${parts.length - 1} times in ${file}`,
+            );
           contents = parts.join(instead);
         }
         return { contents, loader: "ts" };

@@ -34,7 +34,8 @@ export class Outbox<M extends { readonly kind: string }> {
   }
 
   withdrawPrefix(prefix: string): void {
-    for (const key of [...this.standing.keys()]) if (key.startsWith(prefix)) this.standing.delete(key);
+    for (const key of [...this.standing.keys()])
+      if (key.startsWith(prefix)) this.standing.delete(key);
   }
 
   postStep(key: string, step: number, message: M): void {

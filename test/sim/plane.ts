@@ -1,9 +1,14 @@
 /** The control plane's shell as a model: a journal, sessions, effects in flight, and a process that may crash anywhere. */
 import type { Directive, directivesFor } from "../../packages/control-plane/src/core/directives.ts";
 import type { decide } from "../../packages/control-plane/src/core/lifecycle.ts";
-import type { silenceAll } from "../../packages/control-plane/src/core/members.ts";
-import type { Effect, JobEvent, JobState, Outcome } from "../../packages/control-plane/src/core/state.ts";
 import { hangAfterMs } from "../../packages/control-plane/src/core/liveness.ts";
+import type { silenceAll } from "../../packages/control-plane/src/core/members.ts";
+import type {
+  Effect,
+  JobEvent,
+  JobState,
+  Outcome,
+} from "../../packages/control-plane/src/core/state.ts";
 import type { Agent, Said } from "./agent.ts";
 import { Away, Refusal } from "./checkpoint-desk.ts";
 import type { LaneReport } from "./rank.ts";
@@ -70,7 +75,9 @@ export class Plane {
         : journal;
     if (journal.phase === "active") {
       for (const { name, incarnation, state } of journal.live.members) {
-        const isLaunching = journal.effects.some(({ id }) => id === `launch:${name}:${incarnation}`);
+        const isLaunching = journal.effects.some(
+          ({ id }) => id === `launch:${name}:${incarnation}`,
+        );
         if (state === "lost" || isLaunching || world.isRunning(name, incarnation)) continue;
         const sentence = "its process was gone when the control plane came back";
         this.deliver({ kind: "gone", member: name, incarnation, sentence });
@@ -273,7 +280,9 @@ export class Plane {
         world.stopMember(effect.member, effect.incarnation, done);
         return;
       case "restartRank":
-        this.sessions.get(effect.member)?.send({ kind: "restartRank", localRank: effect.localRank });
+        this.sessions
+          .get(effect.member)
+          ?.send({ kind: "restartRank", localRank: effect.localRank });
         done();
         return;
       case "release":

@@ -456,9 +456,9 @@ export class Rank {
   }
 
   private report(step: number, lanes: readonly number[], begin: number, end: number): void {
-    const own = lanes.slice(begin, end).map(
-      (content, index): LaneReport => ({ step: step + 1, lane: begin + index, content }),
-    );
+    const own = lanes
+      .slice(begin, end)
+      .map((content, index): LaneReport => ({ step: step + 1, lane: begin + index, content }));
     this.say(this.running, { kind: "step", step: step + 1, lanes: own });
   }
 

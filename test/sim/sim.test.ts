@@ -38,7 +38,8 @@ describe("the closed loop", () => {
         }
       }
       const count = (phase: string): number => endings.filter((one) => one.phase === phase).length;
-      const sum = (of: (one: Ending) => number): number => endings.reduce((all, one) => all + of(one), 0);
+      const sum = (of: (one: Ending) => number): number =>
+        endings.reduce((all, one) => all + of(one), 0);
       process.stdout.write(
         `${endings.length} lives: ${count("complete")} complete, ${count("failed")} failed, ${count("cancelled")} cancelled; ${sum((one) => one.generations)} generations, ${sum((one) => one.restores)} restores\n`,
       );

@@ -47,7 +47,7 @@ export class Watch {
     if (is !== null && this.heldSinceMs === null) this.heldSinceMs = this.world.agenda.now;
     if (was !== null && is !== null) {
       this.echoes(was, before, event, state);
-      this.seatedAreBusy(is);
+      if (state.phase === "active") this.seatedAreBusy(is);
       this.silentAreGivenUp(is);
       this.generationsGrow(was, is);
       this.charges(was, is, event);
@@ -82,8 +82,12 @@ export class Watch {
     );
   }
 
-  private seatedAreBusy({ prepared, members }: Live): void {
+  private seatedAreBusy({ prepared, committed, members }: Live): void {
     const pids = new Set(prepared?.seats.map(({ pid }) => pid));
+    const known = new Set(members.flatMap(({ ranks }) => ranks.map(({ pid }) => pid)));
+    const running = committed?.mode === "running" ? committed.seats : [];
+    for (const { pid, member } of [...running, ...(prepared?.seats ?? [])])
+      this.must("every seat is a known rank's", known.has(pid), `pid ${pid} of ${member}`);
     for (const { name, ranks } of members)
       for (const { pid, state } of ranks)
         this.must(
@@ -97,7 +101,11 @@ export class Watch {
     const { now } = this.world.agenda;
     if (waitingSinceMs === null) return;
     for (const { name, state, silentSinceMs, ranks } of members) {
-      if (state !== "loaded" || silentSinceMs === null || ranks.every((one) => one.state !== "busy"))
+      if (
+        state !== "loaded" ||
+        silentSinceMs === null ||
+        ranks.every((one) => one.state !== "busy")
+      )
         continue;
       const waitedMs = now - Math.max(waitingSinceMs, silentSinceMs);
       this.must(
@@ -111,7 +119,11 @@ export class Watch {
   private generationsGrow(was: Live, is: Live): void {
     const a = was.committed?.number ?? 0;
     const b = is.committed?.number ?? 0;
-    this.must("generations only grow", b >= a && is.lastGeneration >= was.lastGeneration, `${a} → ${b}`);
+    this.must(
+      "generations only grow",
+      b >= a && is.lastGeneration >= was.lastGeneration,
+      `${a} → ${b}`,
+    );
     if (is.prepared !== null && is.prepared.number !== was.prepared?.number)
       this.must(
         "generations only grow",
@@ -160,7 +172,10 @@ export class Watch {
         rank.committed?.plan.number === committed.number
       );
     });
-    const target = Math.max(0, ...holders.map((one) => one.version + (one.pending?.agreed ? 1 : 0)));
+    const target = Math.max(
+      0,
+      ...holders.map((one) => one.version + (one.pending?.agreed ? 1 : 0)),
+    );
     const usable = holders.filter(({ version }) => version >= target - 1);
     const held = new Set(usable.flatMap(({ committed: own }) => [...(own?.blocks.keys() ?? [])]));
     this.must(
@@ -218,7 +233,11 @@ export class Watch {
       isOver ||
       (saveIsOver && (effect.kind === "beginSave" || effect.kind === "reportPrepared"));
     for (const effect of before.effects)
-      this.must("an effect is settled by its own id", kept.has(effect.id) || mayLeave(effect), effect.id);
+      this.must(
+        "an effect is settled by its own id",
+        kept.has(effect.id) || mayLeave(effect),
+        effect.id,
+      );
   }
 
   private completes(before: JobState, state: JobState): void {
@@ -280,7 +299,17 @@ export class Watch {
   }
 
   saved(step: number, content: ReadonlyMap<number, number>, steps: readonly number[]): void {
-    this.must("no save mixes steps", steps.every((one) => one === step), `${steps.join()} in ${step}`);
+    const { completeStep } = this.world.plane;
+    this.must(
+      "no checkpoint is ahead of the journal",
+      step <= completeStep,
+      `step ${step} is committed, the journal holds ${completeStep}`,
+    );
+    this.must(
+      "no save mixes steps",
+      steps.every((one) => one === step),
+      `${steps.join()} in ${step}`,
+    );
     for (const [block, found] of content)
       this.must(
         "no save mixes steps",
@@ -293,8 +322,16 @@ export class Watch {
 
   ended(state: JobState): void {
     const { world } = this;
-    this.must("no effect is outstanding", state.effects.length === 0, state.effects.map(({ id }) => id).join());
-    this.must("launched is released", world.agents.length === 0, `${world.agents.length} members run`);
+    this.must(
+      "no effect is outstanding",
+      state.effects.length === 0,
+      state.effects.map(({ id }) => id).join(),
+    );
+    this.must(
+      "launched is released",
+      world.agents.length === 0,
+      `${world.agents.length} members run`,
+    );
     if (state.phase === "failed") this.failsRightly(state);
     if (state.phase === "cancelled")
       this.must("cancelled only when asked", world.wasCancelled, state.reason.sentence);

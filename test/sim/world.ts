@@ -1,7 +1,12 @@
 /** Control plane, members, ranks, launcher and checkpoint-manager in one thread under virtual time. */
-import type { JobState, Policy, PreparedGeneration } from "../../packages/control-plane/src/core/state.ts";
-import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/state.ts";
+
 import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
+import type {
+  JobState,
+  Policy,
+  PreparedGeneration,
+} from "../../packages/control-plane/src/core/state.ts";
+import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/state.ts";
 import { aPlan, aSpec } from "../support/job-builder.ts";
 import { Agenda, Pipe } from "./agenda.ts";
 import { Agent, type JobFacts, type Said, type Told } from "./agent.ts";
@@ -24,6 +29,8 @@ const BACKOFF_MS_MAX = 10_000;
 const REFUSALS_MAX = 5;
 const GRACE_MS = 15_000;
 const ECHO = 0.04;
+// Of these there are few, and each must be fenced.
+const ECHO_VERDICT = 0.3;
 const MAY_REPEAT: ReadonlySet<Said["kind"]> = new Set([
   "ready",
   "generationFailed",
@@ -65,6 +72,8 @@ export class World {
   hadUserError = false;
   hadEffectFaults = false;
   wasCancelled = false;
+  /** The control plane ended at least once. */
+  crashed = false;
   private readonly scenario: Scenario;
   private readonly gangs = new Map<number, Gang>();
   private readonly plans = new Map<number, PreparedGeneration>();
@@ -94,7 +103,11 @@ export class World {
     this.watch = new Watch(this);
     this.desk = new CheckpointDesk((key, parts) => {
       const content = new Map(parts.flatMap(({ blocks }) => [...blocks]));
-      this.watch.saved(key.step, content, parts.map(({ step }) => step));
+      this.watch.saved(
+        key.step,
+        content,
+        parts.map(({ step }) => step),
+      );
     });
     this.plane = new Plane(this, core, queuedState(scenario));
   }
@@ -103,13 +116,17 @@ export class World {
   run(): Ending {
     this.plane.start();
     this.place();
-    for (const { atMs, kind } of this.scenario.faults) this.agenda.after(atMs, () => this.strike(kind));
+    for (const { atMs, kind } of this.scenario.faults)
+      this.agenda.after(atMs, () => this.strike(kind));
     const lastFaultMs = this.scenario.faults.at(-1)?.atMs ?? 0;
     const until = lastFaultMs + HEALING_MS;
     while (!this.isOver() && this.agenda.done < ENTRIES_MAX && this.agenda.next(until));
     if (!this.isOver()) {
       const { phase, reason } = this.plane.journal;
-      throw new Violation("every job ends", `${phase}, ${reason.sentence} (at ${this.agenda.now} ms)`);
+      throw new Violation(
+        "every job ends",
+        `${phase}, ${reason.sentence} (at ${this.agenda.now} ms)`,
+      );
     }
     const atMs = this.agenda.now;
     while (this.agenda.next(atMs + DRAIN_MS));
@@ -260,9 +277,13 @@ export class World {
   }
 
   planeCrashed(): void {
-    this.agenda.after(this.draw.chance(0.2) ? this.draw.ms(5_000, 40_000) : this.draw.ms(100, 3_000), () => {
-      if (!this.plane.isUp) this.plane.start();
-    });
+    this.crashed = true;
+    this.agenda.after(
+      this.draw.chance(0.2) ? this.draw.ms(5_000, 40_000) : this.draw.ms(100, 3_000),
+      () => {
+        if (!this.plane.isUp) this.plane.start();
+      },
+    );
   }
 
   // -- streams
@@ -288,7 +309,9 @@ export class World {
     const delay = (): number => draw.ms(1, 15);
     const up = new Pipe<Said>(agenda, delay, (said) => {
       plane.hear(agent, said);
-      if (draw.chance(ECHO)) agenda.after(draw.ms(100, 6_000), () => this.echo(agent, said));
+      const isVerdict = said.kind === "ready" || said.kind === "generationFailed";
+      if (!draw.chance(isVerdict ? ECHO_VERDICT : ECHO)) return;
+      agenda.after(draw.ms(50, isVerdict ? 800 : 6_000), () => this.echo(agent, said));
     });
     const down = new Pipe<Told>(agenda, delay, (told) => agent.hear(told));
     let isBroken = false;
@@ -412,10 +435,7 @@ function factsOf({ blocks, totalSteps }: JobShape): JobFacts {
 
 function queuedState(scenario: Scenario): JobState {
   const { members, ranksPerMember, shape, budget, method, membersMin, copies, exports } = scenario;
-  const tuning =
-    method === "full"
-      ? ({ method: "full" } as const)
-      : aSpec().tuning;
+  const tuning = method === "full" ? ({ method: "full" } as const) : aSpec().tuning;
   const spec = aSpec({
     tuning,
     faultBudget: {
