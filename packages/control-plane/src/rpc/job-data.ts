@@ -1,5 +1,5 @@
 import { type FileHandle, open, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { type Complaint, type DataSource, type DataSpec, pathOfSource } from "@shardwright/job";
 import { containerOf } from "@shardwright/job/data-rows";
 import { type DatasetReport, makeDatasetChecker } from "@shardwright/job/dataset";
