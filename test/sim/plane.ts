@@ -80,7 +80,7 @@ export class Plane {
         );
         if (state === "lost" || isLaunching || world.isRunning(name, incarnation)) continue;
         const sentence = "its process was gone when the control plane came back";
-        this.deliver({ kind: "gone", member: name, incarnation, sentence });
+        this.deliver({ kind: "gone", member: name, incarnation, cause: "node", sentence });
       }
     }
     if (this.memory !== null) this.act(this.memory);

@@ -186,14 +186,14 @@ export class Rank {
       if (this.alive && this.turn === turn && !this.hung)
         this.failJoin(plan, "PeerLost", "the generation did not connect in time");
     });
-    this.together(gang, "connect", seat.rank, null, () => {
+    this.together(gang, "connect", { rank: seat.rank, data: null }, () => {
       this.handshake(plan, seat.rank, gang);
     });
   }
 
   private handshake(plan: PreparedGeneration, rank: number, gang: Gang): void {
     const mine = { version: this.version, pending: this.pending };
-    this.together(gang, "handshake", rank, mine, (peers) => {
+    this.together(gang, "handshake", { rank, data: mine }, (peers) => {
       const problem = this.settle(plan, peers);
       if (problem === null) this.move(plan, rank, gang);
       else this.failJoin(plan, "VersionUnreachable", problem);
@@ -233,7 +233,7 @@ export class Rank {
   private move(plan: PreparedGeneration, rank: number, gang: Gang): void {
     const old = this.committed?.blocks ?? new Map<number, number>();
     const held = blocksHeld(plan.blockMap, rank);
-    this.together(gang, "move", rank, new Map(old), (all) => {
+    this.together(gang, "move", { rank, data: new Map(old) }, (all) => {
       const blocks = new Map<number, number>();
       for (const block of held) {
         const found = this.blockFrom({ plan, rank, block, old }, all);
@@ -280,7 +280,7 @@ export class Rank {
     gang: Gang,
     blocks: Map<number, number>,
   ): void {
-    this.together(gang, "verify", rank, blocks, (all) => {
+    this.together(gang, "verify", { rank, data: blocks }, (all) => {
       const parameters = gathered(plan.blockMap, all);
       for (const [block, content] of blocks) {
         if (parameters[block] !== content) {
@@ -411,13 +411,13 @@ export class Rank {
     for (let lane = range?.begin ?? 0; lane < (range?.end ?? 0); lane++)
       mine.push(laneContent(step, lane, this.parameters));
     const { gang, rank } = committed;
-    this.together(gang, `reduce ${step}`, rank, mine, (parts) => {
+    this.together(gang, `reduce ${step}`, { rank, data: mine }, (parts) => {
       const lanes = parts.flat();
       this.pending = { step, lanes, agreed: false };
       const { pending } = this;
-      this.together(gang, `agree ${step}`, rank, null, () => {
+      this.together(gang, `agree ${step}`, { rank, data: null }, () => {
         pending.agreed = true;
-        this.together(gang, `barrier ${step}`, rank, null, () => {
+        this.together(gang, `barrier ${step}`, { rank, data: null }, () => {
           this.update(committed, pending);
           this.gather(committed, step, lanes, range);
         });
@@ -432,7 +432,7 @@ export class Rank {
     range: LaneRange | undefined,
   ): void {
     const { gang, rank, plan, blocks } = committed;
-    this.together(gang, `gather ${step}`, rank, new Map(blocks), (all) => {
+    this.together(gang, `gather ${step}`, { rank, data: new Map(blocks) }, (all) => {
       this.parameters = parametersOf(gathered(plan.blockMap, all));
       this.report(step, lanes, range?.begin ?? 0, range?.end ?? 0);
       const { saveEverySteps, totalSteps } = this.world.shape;
@@ -495,8 +495,7 @@ export class Rank {
   private together<D>(
     gang: Gang,
     name: string,
-    rank: number,
-    data: D,
+    { rank, data }: { readonly rank: number; readonly data: D },
     pass: (all: readonly D[]) => void,
   ): void {
     const { turn } = this;

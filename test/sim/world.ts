@@ -272,7 +272,13 @@ export class World {
     this.agents = this.agents.filter((one) => one !== agent);
     const { member, incarnation } = agent;
     this.agenda.after(this.draw.ms(0, 50), () =>
-      this.plane.deliver({ kind: "gone", member, incarnation, sentence: "the process ended" }),
+      this.plane.deliver({
+        kind: "gone",
+        member,
+        incarnation,
+        cause: "node",
+        sentence: "the process ended",
+      }),
     );
   }
 
