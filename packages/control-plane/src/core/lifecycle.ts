@@ -119,7 +119,7 @@ function place(
       doing: "",
     }),
   );
-  const effects = members.map(
+  const launches = members.map(
     ({ name, slot, incarnation, node }): Effect => ({
       id: `launch:${name}:${incarnation}`,
       kind: "launchMember",
@@ -129,6 +129,9 @@ function place(
       node,
     }),
   );
+  // The rendezvous store takes seconds to start: it does so while the members load.
+  const store: Effect = { id: "store:1", kind: "ensureStore", generation: 1 };
+  const effects: Effect[] = [...launches, store];
   const plan = state.submittedPlan;
   const live: Live = {
     plan,

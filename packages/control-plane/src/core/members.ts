@@ -192,12 +192,13 @@ function breakGeneration(turn: Turn, cause: string, sentence: string): void {
   abortHalfStaged(turn);
 }
 
-/** A member is still heard of; its silence before that is forgotten. */
+/** A process that starts has heard nobody yet: silence and waits count from now, not from before it was away. */
 export function silenceAll(live: Live, now: number): Live {
   return {
     ...live,
+    waitingSinceMs: null,
     members: live.members.map((member) =>
-      member.state === "lost" ? member : { ...member, silentSinceMs: member.silentSinceMs ?? now },
+      member.state === "lost" ? member : { ...member, silentSinceMs: now },
     ),
   };
 }
