@@ -161,6 +161,67 @@ export const VERBS: readonly Verb[] = [
     load: () => import("./commands/wait.ts"),
   },
   {
+    path: ["blockmap"],
+    summary: "who owns and who replicates which blocks of the state, as a picture",
+    args: ["<job>"],
+    flags: [
+      {
+        flags: "-o, --output <format>",
+        help: "text, wide (with the runs of blocks), json, yaml or jsonpath=TEMPLATE",
+      },
+    ],
+    examples: ["shardctl blockmap support-tone", "shardctl blockmap support-tone -o wide"],
+    exits: [7, 8],
+    load: () => import("./commands/blockmap.ts"),
+  },
+  {
+    path: ["chaos"],
+    summary: "make a fault on a job of this machine and follow until it has taken its next step",
+    args: ["<job>", "<fault>"],
+    flags: [
+      { flags: "--rank <rank>", help: "of kill-rank and stop-rank (default: by the seed)" },
+      { flags: "--member <name>", help: "name or slot, of kill-member (default: by the seed)" },
+      { flags: "--for <duration>", help: "of stop-rank (default 2s)" },
+      { flags: "--seed <number>", help: "chooses the rank or member (default: made up and said)" },
+      TIMEOUT,
+    ],
+    examples: [
+      "shardctl chaos support-tone kill-rank",
+      "shardctl chaos support-tone kill-rank --rank 1 --yes",
+      "shardctl chaos support-tone stop-rank --for 5s",
+      "shardctl chaos support-tone kill-member --member 0",
+      "shardctl chaos support-tone restart-control-plane",
+    ],
+    exits: [3, 4, 5, 7, 8],
+    load: () => outside("commands/chaos"),
+  },
+  {
+    path: ["verify-exact"],
+    summary:
+      "run a job undisturbed and with kills, and compare their bits; exit 1 when they differ",
+    args: [],
+    flags: [
+      FILE,
+      { flags: "--kills <count>", help: "kills during the disturbed run (default 3)" },
+      { flags: "--seed <number>", help: "decides when and who (default 1)" },
+      {
+        flags: "--prey <what>",
+        help: "what is killed: any (default), rank or member",
+        choices: ["any", "rank", "member"],
+      },
+      { flags: "--members <count>", help: "instead of the job's own number of members" },
+      { flags: "--keep", help: "leave both jobs and their checkpoints" },
+      { flags: "--timeout <duration>", help: "longest wait for each run; exit 5 when it passes" },
+      { flags: "-o, --output <format>", help: "text, json, yaml or jsonpath=TEMPLATE" },
+    ],
+    examples: [
+      "shardctl verify-exact -f job.yaml",
+      "shardctl verify-exact -f job.yaml --kills 5 --seed 42 --members 4",
+    ],
+    exits: [3, 4, 5, 6, 7, 8],
+    load: () => outside("commands/verify-exact"),
+  },
+  {
     path: ["cancel"],
     summary: "end a job; what it saved stays",
     args: ["<job>"],

@@ -5,6 +5,7 @@ import type { Job } from "@shardwright/proto/gen/shardwright/v1/job";
 import {
   type ExplainJobResponse,
   type Generation,
+  type GetBlockMapResponse,
   JobServiceClient,
   type Member,
   type StreamLogsResponse,
@@ -31,6 +32,8 @@ export interface Jobs {
   events(name: string, which: EventQuery, signal?: AbortSignal): AsyncIterable<Event>;
   members(name: string): Promise<readonly Member[]>;
   generations(name: string): Promise<readonly Generation[]>;
+  /** Of the committed generation; generation 0 and no map while there is none. */
+  blockMap(name: string): Promise<GetBlockMapResponse>;
   close(): void;
 }
 
@@ -140,6 +143,7 @@ export function openJobs(call: Invocation): Jobs {
       (await unary((client) => client.listMembers, { tenant, jobName })).members,
     generations: async (jobName) =>
       (await unary((client) => client.listGenerations, { tenant, jobName })).generations,
+    blockMap: (jobName) => unary((client) => client.getBlockMap, { tenant, jobName }),
     close: () => connection.close(),
   };
 }
