@@ -134,12 +134,58 @@ export function loseMember(turn: Turn, member: MemberState, cause: string, sente
     cause,
     sentence,
   );
-  relaunch(turn, member);
+  if (member.leaving) {
+    change(turn, { members: turn.live.members.filter(({ name }) => name !== member.name) });
+  } else relaunch(turn, member);
+}
+
+/** Slots that are new are launched; those beyond the last are asked to leave. The order of slots is the order of names. */
+export function onScale(turn: Turn, wanted: readonly { name: string; node: string }[]): void {
+  const { now } = turn;
+  for (const { name, leaving } of turn.live.members) {
+    const isWanted = wanted.some((one) => one.name === name);
+    if (isWanted === !leaving) continue;
+    changeMember(turn, name, { leaving: !isWanted });
+  }
+  for (const [slot, { name, node }] of wanted.entries()) {
+    if (memberOf(turn, name) !== undefined) continue;
+    const incarnation = nextIncarnation(turn, name);
+    const member: MemberState = {
+      name,
+      slot,
+      node,
+      incarnation,
+      state: "launching",
+      pid: 0,
+      silentSinceMs: null,
+      ranks: [],
+      launchedMs: now,
+      leaving: false,
+      doing: "",
+    };
+    change(turn, { members: [...turn.live.members, member].sort((a, b) => a.slot - b.slot) });
+    want(turn, {
+      id: `launch:${name}:${incarnation}`,
+      kind: "launchMember",
+      member: name,
+      slot,
+      incarnation,
+      node,
+    });
+  }
+  tell(turn, "Scaled", `${wanted.length} members are wanted`);
+}
+
+/** Above every incarnation of that name that ever was, so that its messages are never taken for an older one's. */
+function nextIncarnation(turn: Turn, name: string): number {
+  const before = turn.live.incarnations[name] ?? 0;
+  change(turn, { incarnations: { ...turn.live.incarnations, [name]: before + 1 } });
+  return before + 1;
 }
 
 function relaunch(turn: Turn, member: MemberState): void {
-  const incarnation = member.incarnation + 1;
   const { name, slot, node } = member;
+  const incarnation = nextIncarnation(turn, name);
   changeMember(turn, name, {
     incarnation,
     state: "launching",
