@@ -153,6 +153,12 @@ export const MUTANTS: readonly Mutant[] = [
       "const silence = judgeSilence(member, false, turn.now, turn.policy);\n  if (silence.verdict",
   },
   {
+    name: "count the silence before a restart",
+    file: "members.ts",
+    rule: "{ ...member, silentSinceMs: now },",
+    instead: "{ ...member, silentSinceMs: member.silentSinceMs ?? now },",
+  },
+  {
     name: "send persist to members that have not staged",
     file: "directives.ts",
     rule: "save?.begun != null && save.staged.includes(member.name)",

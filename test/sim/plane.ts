@@ -44,6 +44,7 @@ export class Plane {
   points = 0;
   readonly pointKinds: CrashPoint[] = [];
   completeStep = 0;
+  startedMs = 0;
   private readonly world: World;
   private readonly core: Core;
   private readonly sessions = new Map<string, Session>();
@@ -67,6 +68,7 @@ export class Plane {
   /** A process begins with what the journal holds; nobody is heard yet. */
   start(): void {
     this.process++;
+    this.startedMs = this.world.agenda.now;
     const { journal, world } = this;
     const { now } = world.agenda;
     this.memory =
@@ -342,6 +344,8 @@ const NO_FACTS = {
   trainedTokens: 0,
   processedTokens: 0,
   stepTokens: 0,
+  meanSeconds: 0.5,
+  tokensPerSecond: 0,
 };
 
 export type { Directive };

@@ -72,7 +72,7 @@ export function scenarioOf(seed: number): Scenario {
   return {
     seed,
     shape: {
-      lanes: draw.pick([4, 8]),
+      lanes: draw.pick([2, 4, 8]),
       blocks: draw.int(1, 7),
       totalSteps,
       saveEverySteps: draw.int(2, 6),

@@ -49,6 +49,7 @@ export class Watch {
       this.echoes(was, before, event, state);
       if (state.phase === "active") this.seatedAreBusy(is);
       this.silentAreGivenUp(is);
+      this.restartsForgive(was, is, event);
       this.generationsGrow(was, is);
       this.charges(was, is, event);
       this.prepares(was, is);
@@ -112,6 +113,22 @@ export class Watch {
         "the silent are not waited for for ever",
         waitedMs <= this.world.policy.silenceMs + WAIT_SLACK_MS,
         `${name} for ${waitedMs} ms`,
+      );
+    }
+  }
+
+  /** Nobody is given up for the time in which there was no control plane to hear them. */
+  private restartsForgive(was: Live, is: Live, event: JobEvent): void {
+    if (event.kind === "gone" || event.kind === "settled") return;
+    for (const { name, incarnation, state } of is.members) {
+      const before = was.members.find((one) => one.name === name);
+      if (before?.state !== "loaded" || (incarnation === before.incarnation && state !== "lost"))
+        continue;
+      const { now } = this.world.agenda;
+      this.must(
+        "a restart forgives silence",
+        now - this.world.plane.startedMs > this.world.policy.silenceMs,
+        `${name} was given up ${now - this.world.plane.startedMs} ms after the start`,
       );
     }
   }

@@ -436,14 +436,14 @@ function factsOf({ blocks, totalSteps }: JobShape): JobFacts {
     trainedTokens: 1,
     externalJson: "",
     loraJson: "",
+    templateJson: "",
   };
 }
 
 function queuedState(scenario: Scenario): JobState {
   const { members, ranksPerMember, shape, budget, method, membersMin, copies, exports } = scenario;
-  const tuning = method === "full" ? ({ method: "full" } as const) : aSpec().tuning;
   const spec = aSpec({
-    tuning,
+    tuning: { ...aSpec().tuning, method },
     faultBudget: {
       error: budget,
       oom: budget,
@@ -457,7 +457,7 @@ function queuedState(scenario: Scenario): JobState {
       members: { replicas: members, min: membersMin, max: null, gpus: ranksPerMember },
     },
     export: Array.from({ length: exports }, () => ({
-      format: "safetensors" as const,
+      format: "hf" as const,
       merge: false,
       destination: null,
     })),
