@@ -343,7 +343,6 @@ const NO_FACTS = {
   seconds: 0.5,
   trainedTokens: 0,
   processedTokens: 0,
-  stepTokens: 0,
   meanSeconds: 0.5,
   tokensPerSecond: 0,
 };

@@ -1,0 +1,210 @@
+import { describe, expect, it } from "vitest";
+import { aPlan, aSpec } from "../../../../test/support/job-builder.ts";
+import { directivesFor } from "./directives.ts";
+import { openLedger } from "./ledger.ts";
+import { decide } from "./lifecycle.ts";
+import { type JobEvent, type JobState, type MemberEvent, POLICY_DEFAULT } from "./state.ts";
+
+const members = ["m0", "m1"];
+const facts = {
+  layout: { tensors: [], elements: 200_000, fingerprint: "f" },
+  dataDigest: "d",
+  recipeSha256: "r",
+  totalSteps: 20,
+  stepsPerEpoch: 20,
+  rows: 160,
+  trainedTokens: 1,
+  externalJson: "",
+  loraJson: "",
+  templateJson: "",
+};
+const progress = {
+  loss: 1,
+  gradNorm: 1,
+  learningRate: 1,
+  seconds: 1,
+  meanSeconds: 1,
+  tokensPerSecond: 1,
+  trainedTokens: 1,
+  processedTokens: 1,
+  atMs: 0,
+};
+
+function after(state: JobState, ...events: readonly JobEvent[]): JobState {
+  return events.reduce((one, event) => decide(one, event, 1_000, POLICY_DEFAULT).state, state);
+}
+
+function queued(): JobState {
+  return {
+    phase: "queued",
+    uid: "u",
+    spec: aSpec(),
+    submittedPlan: aPlan(),
+    reason: { code: "Submitted", sentence: "" },
+    effects: [],
+    ledger: openLedger(0),
+    sinceMs: 0,
+  };
+}
+
+/** Two members, one rank each, generation 1 committed, step 10 recorded. */
+function training(): JobState {
+  const loaded = members.flatMap((member, index): MemberEvent[] => [
+    { kind: "hello", member, incarnation: 1, pid: index + 1, loaded: false, runningGeneration: 0 },
+    {
+      kind: "loaded",
+      member,
+      incarnation: 1,
+      facts,
+      ranks: [{ localRank: 0, pid: 11 + index, holding: null }],
+    },
+  ]);
+  const prepared = after(
+    queued(),
+    {
+      kind: "placed",
+      members: members.map((name) => ({ name, node: "n" })),
+      reason: { code: "Placed", sentence: "" },
+    },
+    ...loaded,
+    { kind: "settled", effectId: "store:1", outcome: { kind: "store", host: "h", port: 1 } },
+    ...members.map((name): JobEvent => {
+      const effectId = `launch:${name}:1`;
+      return { kind: "settled", effectId, outcome: { kind: "done" } };
+    }),
+  );
+  if (prepared.phase !== "active" || prepared.live.prepared === null)
+    throw new Error(`generation 1 was not prepared: ${JSON.stringify(prepared.reason)}`);
+  const { seats, blockMap } = prepared.live.prepared;
+  const ready = seats.map(({ member, rank }): MemberEvent => {
+    const holds = (isOwner: boolean): number =>
+      blockMap.runs.reduce(
+        (sum, { holders, blocks }) =>
+          sum + (holders.includes(rank) && (holders[0] === rank) === isOwner ? blocks : 0),
+        0,
+      );
+    const evidence = {
+      rank,
+      ownedBlocks: holds(true),
+      replicaBlocks: holds(false),
+      version: 0,
+      receivedBytes: 0,
+    };
+    return {
+      kind: "ready",
+      member,
+      incarnation: 1,
+      generation: 1,
+      evidence: [evidence],
+      seconds: 1,
+    };
+  });
+  return after(prepared, ...ready, { kind: "stepped", step: 10, facts: progress });
+}
+
+const staged = (member: string, step: number, generation = 1): MemberEvent => ({
+  kind: "staged",
+  member,
+  incarnation: 1,
+  generation,
+  step,
+  trigger: step === 20 ? "final" : "periodic",
+});
+const begun = (step: number): JobEvent => ({
+  kind: "settled",
+  effectId: `begin:${step}:1`,
+  outcome: {
+    kind: "begun",
+    begun: {
+      key: { run: "u", step, generation: 1, try: 0, saveId: `s${step}` },
+      directory: "d",
+      schemaSha256: "",
+      schemaJson: "",
+      crcBlockBytes: 1,
+    },
+    decided: null,
+  },
+});
+const ids = (state: JobState): string[] => state.effects.map(({ id }) => id);
+const told = (state: JobState, member: string): string[] =>
+  directivesFor(state, member).map(({ key }) => key);
+const live = (state: JobState) => {
+  if (state.phase !== "active") throw new Error(`the job is ${state.phase}`);
+  return state.live;
+};
+
+describe("a save", () => {
+  it("is in a job that trains", () => {
+    expect(live(training()).committed).toMatchObject({ number: 1, mode: "running" });
+  });
+
+  it("begins once, with the first member that staged", () => {
+    const state = after(training(), staged("m0", 10), staged("m1", 10), staged("m0", 10));
+    expect(ids(state)).toEqual(["begin:10:1"]);
+    expect(live(state).save?.staged).toEqual(["m0", "m1"]);
+  });
+
+  it("does not begin before the journal holds its steps", () => {
+    const early = after(training(), staged("m0", 12), staged("m1", 12));
+    expect(ids(early)).toEqual([]);
+    expect(ids(after(early, { kind: "stepped", step: 11, facts: progress }))).toEqual([]);
+    expect(ids(after(early, { kind: "stepped", step: 12, facts: progress }))).toEqual([
+      "begin:12:1",
+    ]);
+  });
+
+  it("is written by those that staged it, and by nobody else", () => {
+    const state = after(training(), staged("m0", 10), begun(10));
+    expect(told(state, "m0")).toContain("persist:s10");
+    expect(told(state, "m1")).not.toContain("persist:s10");
+    expect(told(after(state, staged("m1", 10)), "m1")).toContain("persist:s10");
+  });
+
+  it("makes a later periodic one wait for its own time", () => {
+    const state = after(training(), staged("m0", 10), staged("m1", 10), staged("m0", 12));
+    expect(live(state).save?.step).toBe(10);
+    expect(told(state, "m0")).toContain("decided:1:12");
+  });
+
+  it("hears nothing about another save's outcome, nor of another generation", () => {
+    const state = after(training(), staged("m0", 10), staged("m1", 10), begun(10));
+    const prepared = {
+      writer: 0,
+      incarnation: 0,
+      manifestPath: "",
+      manifestSha256: "",
+      bytes: 1,
+    };
+    const other = { run: "u", step: 5, generation: 1, try: 0, saveId: "s5" };
+    const late = after(state, {
+      kind: "wrote",
+      member: "m0",
+      incarnation: 1,
+      key: other,
+      prepared,
+    });
+    expect(late).toEqual(state);
+    expect(live(after(state, staged("m0", 15, 7))).save?.step).toBe(10);
+  });
+
+  it("ends with a member that is lost, and says so to the checkpoint-manager", () => {
+    const state = after(training(), staged("m0", 10), staged("m1", 10), begun(10), {
+      kind: "gone",
+      member: "m1",
+      incarnation: 1,
+      cause: "node",
+      sentence: "ended",
+    });
+    expect(live(state).save).toBeNull();
+    expect(ids(state)).toContain("abort:s10");
+    expect(told(state, "m0")).toContain("decided:1:10");
+  });
+
+  it("is given up when its deadline has passed", () => {
+    const state = after(training(), staged("m0", 10), begun(10));
+    const later = 1_000 + POLICY_DEFAULT.saveDeadlineMs + 1;
+    const late = decide(state, { kind: "tick" }, later, POLICY_DEFAULT).state;
+    expect(live(late).save).toBeNull();
+    expect(ids(late)).toContain("abort:s10");
+  });
+});

@@ -1,0 +1,89 @@
+import { StepReport } from "@shardwright/proto";
+import { describe, expect, it } from "vitest";
+import type { JobHistory, LaneRow } from "./ports.ts";
+import { createStepRows, type Recorded } from "./step-rows.ts";
+
+const LANES = 2;
+
+function report(step: number, ...lanes: readonly number[]): StepReport {
+  return StepReport.fromPartial({
+    step: BigInt(step),
+    loss: step / 10,
+    lanes: lanes.map((lane) => ({
+      lane,
+      exampleIds: [BigInt(step * LANES + lane)],
+      trainedTokensCount: 10n,
+      processedTokensCount: 16n,
+    })),
+  });
+}
+
+/** A journal of one job that keeps each batch it was given; `hold` makes it wait. */
+function journal(): { history: JobHistory; batches: LaneRow[][]; fail: { reason: unknown } } {
+  const batches: LaneRow[][] = [];
+  const fail = { reason: null as unknown };
+  const steps = new Map<number, Set<number>>();
+  const recordLanes = async (_: string, rows: readonly LaneRow[]): Promise<number> => {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (fail.reason !== null) throw fail.reason;
+    batches.push([...rows]);
+    for (const { step, lane } of rows) steps.set(step, (steps.get(step) ?? new Set()).add(lane));
+    let complete = 0;
+    while (steps.get(complete + 1)?.size === LANES) complete++;
+    return complete;
+  };
+  return { history: { recordLanes } as unknown as JobHistory, batches, fail };
+}
+
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe("step rows", () => {
+  it("writes what comes meanwhile in one batch, and counts only whole steps", async () => {
+    const { history, batches } = journal();
+    const told: Recorded[] = [];
+    const rows = createStepRows({
+      history,
+      now: () => 7,
+      recorded: (_, recorded) => told.push(recorded),
+      failed: () => undefined,
+    });
+    const context = { uid: "u", lanes: LANES, known: { step: 0, facts: null } };
+    rows.add(report(1, 0), context);
+    rows.add(report(1, 1), context);
+    rows.add(report(2, 0), context);
+    rows.add(report(1, 1), context); // a report that comes twice
+    await settled();
+    expect(batches.map((batch) => batch.length)).toEqual([1, 3]);
+    expect(told.map(({ step }) => step)).toEqual([0, 1]);
+    expect(told[1]?.facts).toMatchObject({
+      trainedTokens: 20,
+      processedTokens: 32,
+    });
+    rows.add(report(2, 1), context);
+    await settled();
+    expect(told.at(-1)?.step).toBe(2);
+  });
+
+  it("says when the journal refuses, and goes on with the next report", async () => {
+    const { history, fail } = journal();
+    const reasons: unknown[] = [];
+    const told: Recorded[] = [];
+    const rows = createStepRows({
+      history,
+      now: () => 7,
+      recorded: (_, recorded) => told.push(recorded),
+      failed: (_, reason) => reasons.push(reason),
+    });
+    const context = { uid: "u", lanes: LANES, known: { step: 0, facts: null } };
+    fail.reason = new Error("a lane differs");
+    rows.add(report(1, 0), context);
+    await settled();
+    expect(reasons).toEqual([fail.reason]);
+    fail.reason = null;
+    rows.add(report(1, 0, 1), context);
+    await settled();
+    expect(told.at(-1)?.step).toBe(1);
+  });
+});
