@@ -24,7 +24,7 @@ const BLOCK_ELEMENTS = 4;
 const HEALING_MS = 3_600_000;
 // After the end: agents away for their longest backoff still have to hear of it.
 const DRAIN_MS = 60_000;
-const ENTRIES_MAX = 400_000;
+const ENTRIES_MAX = 100_000;
 const BACKOFF_MS_MAX = 10_000;
 const REFUSALS_MAX = 5;
 const GRACE_MS = 15_000;
