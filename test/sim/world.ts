@@ -316,8 +316,11 @@ export class World {
     const up = new Pipe<Said>(agenda, delay, (said) => {
       plane.hear(agent, said);
       const isVerdict = said.kind === "ready" || said.kind === "generationFailed";
-      if (!draw.chance(isVerdict ? ECHO_VERDICT : ECHO)) return;
-      agenda.after(draw.ms(50, isVerdict ? 800 : 6_000), () => this.echo(agent, said));
+      // A failure is said once and heard for a moment only: it is always repeated, the next try follows at once.
+      const isEchoed =
+        said.kind === "generationFailed" || draw.chance(isVerdict ? ECHO_VERDICT : ECHO);
+      if (isEchoed)
+        agenda.after(draw.ms(50, isVerdict ? 800 : 6_000), () => this.echo(agent, said));
     });
     const down = new Pipe<Told>(agenda, delay, (told) => agent.hear(told));
     let isBroken = false;
