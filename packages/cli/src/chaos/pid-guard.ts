@@ -22,7 +22,7 @@ export function strangeness(wanted: JobProcess, facts: ProcessFacts | undefined)
   if (facts === undefined) return "is not running any more";
   const { words, parentPid } = facts;
   const module = wanted.role === "agent" ? AGENT_MODULE : RANK_MODULE;
-  if (!follows(words, "-m", module)) return `is not a ${wanted.role} of ours`;
+  if (!follows(words, "-m", module)) return `is no ${wanted.role} of ours`;
   if (wanted.role === "rank") {
     return parentPid === wanted.agentPid ? null : "is a rank of another member";
   }

@@ -48,7 +48,13 @@ export async function startUp(dataDir: string): Promise<ServerFile> {
   const server = said.code === 0 ? readServerFile(dataDir) : null;
   if (server !== null) return server;
   throw new Refusal(EXIT.error, "the control plane was killed and did not start again", {
-    why: said.stderr.trim().split("\n"),
+    why: whyOf(said.stderr),
     next: `shardctl up --data-dir ${dataDir}; the members wait for it`,
   });
+}
+
+/** What `up` said of its failure, without its own advice. */
+function whyOf(stderr: string): readonly string[] {
+  const lines = stderr.split("\n").filter((line) => line.trim() !== "" && !/^\s*next:/.test(line));
+  return lines.map((line) => line.replace(/^\s*(error|why): +(why: +)?/, ""));
 }

@@ -193,7 +193,7 @@ async function confirm(call: Invocation, intention: string, words: string): Prom
   if (!settings.input) {
     throw new Refusal(EXIT.usage, `${intention}: this wants a confirmation`, {
       why: "there is nobody to ask",
-      next: `${io.program} chaos ${words} --yes`,
+      next: `${io.program} chaos ${words} … --yes`,
     });
   }
   const answer = await io.ask(`${intention}; do it? [y/N] `);

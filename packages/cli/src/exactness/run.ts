@@ -1,6 +1,6 @@
 import type { JobView } from "@shardwright/job/phase";
 import { killSchedule, killsMax, type Prey, scheduleLine } from "../chaos/schedule.ts";
-import { EXIT, type ExitCode, Refusal } from "../exit.ts";
+import { EXIT, Refusal } from "../exit.ts";
 import { followJob } from "../follow.ts";
 import type { Io } from "../io.ts";
 import type { Jobs } from "../rpc/jobs.ts";

@@ -19,7 +19,8 @@ export const INTRODUCTION = [
   "",
   "  model    SmolLM2-135M-Instruct (Apache-2.0), 93 MB download, 540 MB on disk after conversion",
   "  data     real addresses labelled by people, from usaddress 0.5.16 (MIT), 0.9 MB download",
-  "  time     about 6 minutes on two quiet cores; a second run takes seconds",
+  "  time     about 6 minutes on two quiet cores, then one for a rehearsal of a kill (--no-rehearsal skips it);",
+  "           a second run takes seconds",
   "",
 ];
 

@@ -6,6 +6,7 @@ import type { Invocation } from "../invocation.ts";
 import { cacheDirectory, ensurePython, repositoryRoot } from "../up/python.ts";
 import { BASE, type Evaluated, evaluate, FOUR_EXAMPLES, type Variant } from "./compare.ts";
 import { jobText, type Prepared, prepare } from "./prepare.ts";
+import { rehearse, type Stage, sayHow } from "./rehearse.ts";
 import { INTRODUCTION, nextLines, type Outcome, resultLines, shortfalls } from "./report.ts";
 
 const JOB = "addresses";
@@ -40,17 +41,24 @@ export async function quickstart(call: Invocation): Promise<ExitCode> {
   if (!wasUp) await verb.shown(["up", "--detach"]);
   try {
     // 4. Plan, submit, follow.
-    const file = writeJob(settings.dataDir, jobText(paths.example, prepared));
+    const text = jobText(paths.example, prepared);
+    const file = writeJob(settings.dataDir, text);
     if (flags.on("fresh")) await verb.quiet(["delete", `job/${JOB}`, "--yes"]);
     say("\n4. The plan");
     await verb.shown(["plan", "-f", file]);
     say("\n5. The job");
+    const isTrained = await isComplete(verb);
     await verb.shown(["apply", "-f", file, "--follow"]);
     const adapter = await adapterOf(verb);
     const tuned = await scored({ label: "tuned", shots: 0, adapter });
     // 5. Side by side.
     const outcome: Outcome = { base, fourExamples, tuned, adapter, program: io.program };
     for (const line of resultLines(outcome)) say(line);
+    // 6. A kill to see, while everything is at hand.
+    const folder = join(settings.dataDir, "quickstart");
+    const stage: Stage = { program: io.program, folder, jobText: text, say, ...verb };
+    if (isTrained) sayHow(stage);
+    else if (!flags.off("rehearsal")) await rehearse(stage);
     for (const line of nextLines(io.program, JOB)) say(line);
     const wrong = shortfalls(outcome);
     if (wrong.length > 0)
@@ -134,6 +142,13 @@ function verbRunner(call: Invocation): VerbRunner {
     },
     quiet: (args) => start(args, false),
   };
+}
+
+/** True when an earlier run has trained the job. */
+async function isComplete(verb: VerbRunner): Promise<boolean> {
+  const { code, stdout } = await verb.quiet(["get", "job", JOB, "-o", "json"]);
+  if (code !== EXIT.done) return false;
+  return (JSON.parse(stdout) as { status?: { state?: string } }).status?.state === "Complete";
 }
 
 async function adapterOf(verb: VerbRunner): Promise<string> {
