@@ -326,7 +326,10 @@ export const VERBS: readonly Verb[] = [
     path: ["quickstart"],
     summary: "tune a real model on real data on this machine and show what it learnt",
     args: [],
-    flags: [{ flags: "--fresh", help: "forget the job of an earlier run and train again" }],
+    flags: [
+      { flags: "--fresh", help: "forget the job of an earlier run and train again" },
+      { flags: "--no-rehearsal", help: "do not kill a rank in front of me at the end" },
+    ],
     examples: ["npm run quickstart", "npm run quickstart -- --fresh"],
     exits: [3, 4, 5, 6, 7],
     load: () => outside("commands/quickstart"),
