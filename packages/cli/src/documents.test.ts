@@ -35,6 +35,11 @@ describe("parseDocuments", () => {
     ["keys of JavaScript", "a:\n  __proto__: {x: 1}\n", /line 2: the key __proto__/],
     ["broken indentation", "a:\n  b: 1\n c: 2\n", /line 3/],
     ["maps as keys", "? {a: 1}\n: 2\n", /key/],
+    [
+      "numbers that JSON cannot carry",
+      "a: 1\nb:\n  c: [1, .nan]\n",
+      /line 3: b\.c\[1\] must be finite, got \.nan/,
+    ],
     ["an unclosed bracket", '{"a": [1, 2\n', /line \d/],
   ])("refuses %s and says where", (_what, text, expected) => {
     expect(problems(text).join("\n")).toMatch(expected);

@@ -6,6 +6,7 @@ import {
   isNode,
   isPair,
   isScalar,
+  isSeq,
   parseAllDocuments,
   visit,
 } from "yaml";
@@ -17,7 +18,8 @@ export type ParsedDocuments =
 
 /**
  * YAML 1.2 (JSON is part of it) with what a job file needs and nothing that surprises: no tags, no merge keys, no
- * duplicate keys, few aliases, no keys that mean something to JavaScript. All problems at once.
+ * duplicate keys, few aliases, no keys that mean something to JavaScript, no numbers that JSON cannot carry. All
+ * problems at once.
  */
 export function parseDocuments(text: string): ParsedDocuments {
   const parsed = parseAllDocuments(text, {
@@ -62,7 +64,7 @@ function problemsOf(document: Document.Parsed, lineOf: LineOf): readonly string[
   );
   const found: string[] = [];
   let aliases = 0;
-  visit(document, (_key, node) => {
+  visit(document, (_key, node, ancestors) => {
     if (isAlias(node)) aliases += 1;
     const at = isNode(node) ? lineOf(node.range?.[0]) : "";
     if (
@@ -73,11 +75,27 @@ function problemsOf(document: Document.Parsed, lineOf: LineOf): readonly string[
     ) {
       found.push(`${at}: the tag ${node.tag} is not allowed`);
     }
+    // The wire is JSON, which would say null: the field would silently take its default.
+    if (isScalar(node) && typeof node.value === "number" && !Number.isFinite(node.value)) {
+      found.push(`${at}: ${fieldOf(ancestors, node)} must be finite, got ${node.source}`);
+    }
     if (isMap(node)) found.push(...node.items.flatMap((pair) => problemOfKey(pair, lineOf)));
   });
   if (aliases > YAML_ALIASES_MAX)
     found.push(`${aliases} aliases; at most ${YAML_ALIASES_MAX} are allowed`);
   return [...new Set([...said, ...found])];
+}
+
+/** `spec.train.betas[1]`: where a node is, from the nodes above it. */
+function fieldOf(ancestors: readonly unknown[], node: unknown): string {
+  const below = [...ancestors.slice(1), node];
+  return ancestors
+    .map((parent, i) => {
+      if (isPair(parent)) return isScalar(parent.key) ? `.${String(parent.key.value)}` : ".?";
+      return isSeq(parent) ? `[${parent.items.indexOf(below[i])}]` : "";
+    })
+    .join("")
+    .replace(/^\./, "");
 }
 
 /** What the core schema itself gives to plain nodes. */
