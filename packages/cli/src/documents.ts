@@ -1,8 +1,9 @@
-import { readdir, readFile, stat } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
 import { dirname, extname, join, resolve } from "node:path";
 import { DOCUMENT_BYTES_MAX } from "@shardwright/job/limits";
 import { EXIT, Refusal } from "./exit.ts";
-import type { Io } from "./io.ts";
+import { type Io, textOf } from "./io.ts";
 
 /** One document as it was written, with its relative `file://./…` sources made absolute. */
 export interface SourceDocument {
@@ -57,6 +58,8 @@ async function sourcesOf(
 ): Promise<readonly Source[]> {
   const sources: Source[] = [];
   for (const name of names) {
+    // It would mean the working directory and whatever lies there.
+    if (name === "") throw new Refusal(EXIT.usage, "cannot read a file without a name");
     if (/^[a-z][a-z0-9+.-]*:\/\//i.test(name)) {
       throw new Refusal(EXIT.usage, `${name}: a URL is not fetched`, {
         next: "download it, look at it, then apply the file",
@@ -94,14 +97,22 @@ async function filesOf(name: string, path: string): Promise<readonly FilePath[]>
 }
 
 async function read({ origin, path }: FilePath): Promise<Source> {
-  const { size } = await stat(path);
-  if (size > DOCUMENT_BYTES_MAX) {
+  const parts: Buffer[] = [];
+  try {
+    // Pipes and devices do not say how large they are: one byte more than allowed is read, never more.
+    const stream = createReadStream(path, { end: DOCUMENT_BYTES_MAX });
+    for await (const part of stream) parts.push(part as Buffer);
+  } catch (error) {
+    throw new Refusal(EXIT.usage, `cannot read ${origin}`, { why: (error as Error).message });
+  }
+  const bytes = Buffer.concat(parts);
+  if (bytes.length > DOCUMENT_BYTES_MAX) {
     throw new Refusal(
       EXIT.usage,
-      `${origin} has ${size} bytes; a job file has at most ${DOCUMENT_BYTES_MAX}`,
+      `${origin} is too large; a job file has at most ${DOCUMENT_BYTES_MAX} bytes`,
     );
   }
-  return { origin, folder: dirname(path), text: await readFile(path, "utf8") };
+  return { origin, folder: dirname(path), text: textOf(bytes, origin) };
 }
 
 const RELATIVE = /^file:\/\/(\.{1,2}(\/.*)?)$/s;

@@ -1,3 +1,5 @@
+import { EXIT, Refusal } from "./exit.ts";
+
 /** Everything a verb may touch of the process it runs in; tests pass their own. */
 export interface Io {
   /** Data only. */
@@ -65,8 +67,21 @@ async function readAll(input: AsyncIterable<Buffer | string>, bytesMax: number):
   for await (const part of input) {
     const bytes = Buffer.from(part);
     size += bytes.length;
-    if (size > bytesMax) throw new Error(`standard input is larger than ${bytesMax} bytes`);
+    if (size > bytesMax) {
+      throw new Refusal(EXIT.usage, `standard input is larger than ${bytesMax} bytes`);
+    }
     parts.push(bytes);
   }
-  return Buffer.concat(parts).toString("utf8");
+  return textOf(Buffer.concat(parts), "standard input");
+}
+
+/** Bytes as text; a Refusal that names `origin` where they are no UTF-8, instead of text nobody wrote. */
+export function textOf(bytes: Buffer, origin: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new Refusal(EXIT.usage, `${origin} is not UTF-8 text`, {
+      next: "save it again as UTF-8",
+    });
+  }
 }
