@@ -8,10 +8,9 @@ export async function run(call: Invocation): Promise<ExitCode> {
   const name = jobName(call.args[0], "shardctl delete job/NAME");
   return await withJobs(call, async (jobs) => {
     try {
-      if (!call.settings.yes) {
-        const job = await jobs.get(name);
-        if (!isFinal(job.status.state)) await confirm(call, name, job.status.state);
-      }
+      // The server takes deleting what is gone for success: only asking tells a name that was mistyped.
+      const { state } = (await jobs.get(name)).status;
+      if (!call.settings.yes && !isFinal(state)) await confirm(call, name, state);
       await jobs.remove(name, call.flags.on("checkpoints"));
     } catch (error) {
       const isGone = (error as { readonly kind?: unknown } | null)?.kind === "not_found";
