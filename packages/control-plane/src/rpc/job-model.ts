@@ -14,7 +14,11 @@ const CONFIG_BYTES_MAX = 1024 * 1024;
 // Shards of the largest published models; more files than this are not one model.
 const FILES_MAX = 10_000;
 const PICKLES = /\.(bin|pt|pth|pkl|pickle|pt2|ckpt|npy)$/i;
-const TOKENIZERS = ["tokenizer.json", "tokenizer.model", "vocab.json"];
+// A shard index names every tensor: some megabytes for the largest.
+const INDEX_BYTES_MAX = 64 * 1024 * 1024;
+const INDEX = "model.safetensors.index.json";
+// The only form the trainer reads.
+const TOKENIZER = "tokenizer.json";
 const FIELD = "spec.model.source";
 
 /** Checks a Hugging Face directory (safetensors only) or one .gguf file without loading any weight. */
@@ -25,12 +29,11 @@ export async function readModel(path: string): Promise<ModelReading> {
   if (!path.endsWith(".gguf")) {
     return refuse(FIELD, `${path} is neither a folder with config.json nor a .gguf file`);
   }
-  return await withFile(path, async (file) => {
-    const reading = await readGguf(file);
-    return reading.ok
-      ? { ok: true, config: reading.config, configPath: path }
-      : refuse(path, reading.problem);
-  });
+  const reading = await withFile(path, readGguf);
+  if (typeof reading === "string") return refuse(path, reading);
+  return reading.ok
+    ? { ok: true, config: reading.config, configPath: path }
+    : refuse(path, reading.problem);
 }
 
 function refuse(path: string, problem: string): ModelReading {
@@ -38,18 +41,18 @@ function refuse(path: string, problem: string): ModelReading {
 }
 
 async function readDirectory(path: string): Promise<ModelReading> {
-  const names = await readdir(path);
+  const names = await readdir(path).catch(() => null);
+  if (names === null) return refuse(FIELD, `${path} cannot be read`);
   if (names.length > FILES_MAX)
     return refuse(path, `has ${names.length} files, expected one model`);
   const complaints: Complaint[] = [];
   const configPath = join(path, "config.json");
   const config = await readConfig(configPath, complaints);
-  if (!TOKENIZERS.some((name) => names.includes(name))) {
-    complaints.push({
-      path,
-      problem: `has no tokenizer; expected one of ${TOKENIZERS.join(", ")}`,
-    });
+  if (!names.includes(TOKENIZER)) {
+    const problem = `has no ${TOKENIZER}; load and save the tokenizer with transformers, which writes it`;
+    complaints.push({ path, problem });
   }
+  if (names.includes(INDEX)) await checkIndex(path, names, complaints);
   const weights = names.filter((name) => name.endsWith(".safetensors")).sort();
   if (weights.length === 0) complaints.push({ path, problem: noWeights(names) });
   for (const name of weights) {
@@ -70,25 +73,70 @@ function noWeights(names: readonly string[]): string {
 }
 
 async function readConfig(path: string, complaints: Complaint[]): Promise<unknown> {
+  const config = await readJsonFile(path, CONFIG_BYTES_MAX, complaints);
+  if (typeof config === "object" && config !== null && "auto_map" in config) {
+    const problem = "has auto_map: it wants code from the model folder, which is never run";
+    complaints.push({ path, problem });
+  }
+  return config;
+}
+
+/** Every shard that the index names must be there, in this folder. */
+async function checkIndex(
+  folder: string,
+  names: readonly string[],
+  complaints: Complaint[],
+): Promise<void> {
+  const path = join(folder, INDEX);
+  const index = await readJsonFile(path, INDEX_BYTES_MAX, complaints);
+  if (index === undefined) return;
+  const map = (index as { readonly weight_map?: unknown } | null)?.weight_map;
+  const shards = typeof map === "object" && map !== null ? new Set(Object.values(map)) : new Set();
+  const strange = [...shards].find((shard) => typeof shard !== "string");
+  if (shards.size === 0 || strange !== undefined) {
+    complaints.push({ path, problem: "weight_map must map tensor names to file names" });
+    return;
+  }
+  const missing = ([...shards] as string[]).find((shard) => !names.includes(shard));
+  if (missing === undefined) return;
+  const problem = `names ${JSON.stringify(missing.slice(0, 80))}, which is not in the folder`;
+  complaints.push({ path, problem });
+}
+
+/** The value of a small JSON file; undefined, and a complaint, when there is none. */
+async function readJsonFile(
+  path: string,
+  bytesMax: number,
+  complaints: Complaint[],
+): Promise<unknown> {
   const complain = (problem: string): undefined => {
     complaints.push({ path, problem });
     return undefined;
   };
-  const facts = await stat(path).catch(() => undefined);
-  if (facts === undefined) return complain("does not exist or cannot be read");
-  if (facts.size > CONFIG_BYTES_MAX) {
-    return complain(`has ${facts.size} bytes, at most ${CONFIG_BYTES_MAX} are allowed`);
-  }
-  const text = await withFile(path, (file) => file.readFile("utf8"));
+  const text = await withFile(path, async (file) => {
+    const { size } = await file.stat();
+    if (size > bytesMax) return `has ${size} bytes, at most ${bytesMax} are allowed`;
+    return { text: await file.readFile("utf8") };
+  });
+  if (typeof text === "string") return complain(text);
   try {
-    return JSON.parse(text) as unknown;
-  } catch (reason) {
-    return complain(`is not JSON: ${(reason as Error).message}`);
+    return JSON.parse(text.text) as unknown;
+  } catch {
+    // Without the parser's words: they quote a file that a link may have put there.
+    return complain("is not JSON");
   }
 }
 
-async function withFile<T>(path: string, work: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await open(path, "r");
+/**
+ * What `work` answers, or what keeps the file from being read. Links are followed, as caches are made of them;
+ * pipes and devices are never opened: they would hold a thread, or never end.
+ */
+async function withFile<T>(path: string, work: (file: FileHandle) => Promise<T>) {
+  const facts = await stat(path).catch(() => undefined);
+  if (facts === undefined) return "does not exist or cannot be read";
+  if (!facts.isFile()) return "is no regular file";
+  const file = await open(path, "r").catch(() => undefined);
+  if (file === undefined) return "cannot be read";
   try {
     return await work(file);
   } finally {
