@@ -77,9 +77,16 @@ class Gang:
                 dist.barrier()
 
     def close(self) -> None:
-        """Drops the connections; peers that still wait for this rank fail at once."""
+        """Drops the connections; peers that still wait for this rank fail at once.
+
+        Destroying alone is not enough: a collective that failed leaves its other legs in the traceback, and each
+        of them keeps every connection open until the peers' timeout.
+        """
         if self._open:
             self._open = False
+            with contextlib.suppress(RuntimeError, ValueError):
+                if dist.group.WORLD is not None:
+                    dist.group.WORLD.abort()
             with contextlib.suppress(RuntimeError, ValueError):
                 dist.destroy_process_group()
 
