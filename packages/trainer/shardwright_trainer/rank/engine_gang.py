@@ -79,8 +79,8 @@ class Gang:
     def close(self) -> None:
         """Drops the connections; peers that still wait for this rank fail at once.
 
-        Destroying alone is not enough: a collective that failed leaves its other legs in the traceback, and each
-        of them keeps every connection open until the peers' timeout.
+        Destroying alone is not enough: a collective that failed leaves its other legs in the traceback, and
+        each of them keeps every connection open until the peers' timeout.
         """
         if self._open:
             self._open = False
