@@ -84,6 +84,7 @@ function implementation(drain: AbortSignal): Record<string, unknown> {
     watchJobs: serverStream(drain, async function* () {
       yield* world.changes;
     }),
+    scaleJob: unary(async ({ name }: { name: string }) => ({ job: jobToWire(job(name)) })),
     cancelJob: unary(async ({ name }: { name: string }) => ({ job: jobToWire(job(name)) })),
     deleteJob: unary(async ({ name }: { name: string }) => {
       world.removed.push(job(name).name);

@@ -231,6 +231,15 @@ export const VERBS: readonly Verb[] = [
     load: () => import("./commands/cancel.ts"),
   },
   {
+    path: ["scale"],
+    summary: "change the number of members of a running job; the weights stay the same to the bit",
+    args: ["<job>"],
+    flags: [{ flags: "--members <n>", help: "members from now on" }],
+    examples: ["shardctl scale support-tone --members 4"],
+    exits: [2, 7, 8],
+    load: () => import("./commands/scale.ts"),
+  },
+  {
     path: ["delete"],
     summary: "forget a job, cancelling it first; its checkpoints stay unless asked for",
     args: ["<job>"],

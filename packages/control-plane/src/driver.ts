@@ -4,6 +4,7 @@ import type { Effect, JobEvent, Policy } from "./core/state.ts";
 import { type PerformWorld, perform } from "./perform.ts";
 import type { JobControl, JobRecord, JobStore, Launcher } from "./ports.ts";
 import { reconcile } from "./reconcile.ts";
+import { membersWanted } from "./scale.ts";
 import { runCycle } from "./schedule.ts";
 import type { Sessions } from "./sessions.ts";
 import { createWorkQueue } from "./work-queue.ts";
@@ -108,6 +109,10 @@ export function createDriver(world: DriverWorld): Driver {
       });
     },
     cancel: (uid) => deliver(uid, { kind: "cancel" }),
+    scale: async (uid, members) => {
+      const wanted = await membersWanted(uid, members, { store, launcher });
+      await deliver(uid, { kind: "scale", members: wanted });
+    },
     remove: async (uid) => {
       await deliver(uid, { kind: "cancel" });
       const until = clock.now() + REMOVAL_WAIT_MS;

@@ -39,7 +39,7 @@ describe("perform", () => {
     const outcome = await perform(release, record, world);
     expect(outcome).toMatchObject({ kind: "failed", reason: { code: "EffectFailed" } });
     expect(outcome).toHaveProperty("reason.sentence", "release: socket closed");
-    expect(sleeps).toHaveLength(5);
+    expect(sleeps).toHaveLength(11);
   });
 
   it.each(["invalid", "conflict"] as const)(

@@ -21,8 +21,10 @@ export interface PerformWorld {
   readonly log: Log;
 }
 
-const TRIES_MAX = 6;
+// A minute and a half in all: services restart, disks come back.
+const TRIES_MAX = 12;
 const BACKOFF_MS_FIRST = 200;
+const BACKOFF_MS_MAX = 15_000;
 
 /** Does one effect, with tries of its own; never rejects. What became of it is the outcome. */
 export async function perform(
@@ -32,7 +34,8 @@ export async function perform(
 ): Promise<Outcome> {
   let last: unknown;
   for (let attempt = 0; attempt < TRIES_MAX; attempt++) {
-    if (attempt > 0) await world.sleep(BACKOFF_MS_FIRST * 2 ** (attempt - 1));
+    if (attempt > 0)
+      await world.sleep(Math.min(BACKOFF_MS_MAX, BACKOFF_MS_FIRST * 2 ** (attempt - 1)));
     try {
       return await once(effect, record, world);
     } catch (reason) {

@@ -38,7 +38,7 @@ export interface LaneRow {
   /** Steps done, this one included. */
   readonly step: number;
   readonly lane: number;
-  /** fp64. */
+  /** fp64; NaN when nobody who is left knows it. */
   readonly lossSum: number;
   readonly exampleIds: readonly number[];
   readonly trainedTokens: number;
@@ -65,7 +65,7 @@ export interface JobStore {
   find(tenant: string, name: string): Promise<JobRecord | null>;
   /** By (tenant, name), ascending. */
   list(page: Page): Promise<readonly JobRecord[]>;
-  /** Every job that is not in a final phase, by creation. */
+  /** Every job that is not over, or of which something is left to be cleaned up, by creation. */
   unfinished(): Promise<readonly JobRecord[]>;
   /** State, projection, events and generation row together, or nothing when the revision is not the expected one. */
   save(
@@ -214,6 +214,8 @@ export interface JobControl {
   /** A job was created or changed from outside: look again. */
   wake(uid: string): void;
   cancel(uid: string): Promise<void>;
+  /** Wants this many members from now on. Fault `conflict` when the job does not run or there is no room. */
+  scale(uid: string, members: number): Promise<void>;
   /** Cancels, waits for the members to be gone, forgets the job. */
   remove(uid: string): Promise<void>;
 }

@@ -56,7 +56,8 @@ export async function reconcile(
       expect: record.revision,
       state,
       status: projectStatus(state, record.status, now),
-      finishedMs: isOver ? (record.finishedMs ?? now) : null,
+      // What is still to be cleaned up must survive a crash: until then the job is not finished.
+      finishedMs: isOver && state.effects.length === 0 ? (record.finishedMs ?? now) : null,
       events,
       generation,
     });

@@ -15,10 +15,7 @@ export interface ScheduleWorld {
 export async function runCycle(world: ScheduleWorld): Promise<void> {
   // 1. Snapshot: the machine, and what our jobs hold of it.
   const records = await world.store.unfinished();
-  const snapshot = withHoldings(
-    world.launcher.snapshot(),
-    records.flatMap((record) => holdingsOf(record)),
-  );
+  const snapshot = withHoldings(world.launcher.snapshot(), records.flatMap(holdingsOf));
   // 2. Who waits.
   const waiting = records.flatMap(waitingOf);
   if (waiting.length === 0) return;
@@ -36,7 +33,8 @@ export async function runCycle(world: ScheduleWorld): Promise<void> {
   for (const { job, reason } of waits) await world.deliver(job, { kind: "waits", reason });
 }
 
-function holdingsOf({ uid, state }: JobRecord): Holding[] {
+/** The slots that the members of a job hold. */
+export function holdingsOf({ uid, state }: JobRecord): Holding[] {
   const live = "live" in state && !isReleased(state) ? state.live : null;
   if (live === null) return [];
   return live.members.map(({ node }) => ({

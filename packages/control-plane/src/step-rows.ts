@@ -7,7 +7,8 @@ import { laneRowsOf } from "./rpc/agent-wire.ts";
 export interface Recorded {
   /** Highest step without a gap. */
   readonly step: number;
-  readonly facts: StepFacts;
+  /** null while no report with a loss was heard. */
+  readonly facts: StepFacts | null;
 }
 
 /** The reports of one job's ranks on their way into the journal; batches share one durable write. */
@@ -56,8 +57,7 @@ export function createStepRows(world: StepRowsWorld): StepRows {
         const rows = job.rows;
         job.rows = [];
         const step = await world.history.recordLanes(uid, rows, job.context.lanes);
-        const facts = factsAfter(job, step, world.now());
-        if (facts !== null) world.recorded(uid, { step, facts });
+        world.recorded(uid, { step, facts: factsAfter(job, step, world.now()) });
       }
     } catch (reason) {
       world.failed(uid, reason);
@@ -74,7 +74,9 @@ export function createStepRows(world: StepRowsWorld): StepRows {
       const rows = laneRowsOf(report);
       job.rows.push(...rows);
       for (const row of rows) noteTokens(job, row);
-      if (job.latest === null || report.step >= job.latest.step) job.latest = report;
+      // A rank that was not there for a step knows what it consumed, not its loss.
+      const isKnown = Number.isFinite(report.loss);
+      if (isKnown && (job.latest === null || report.step >= job.latest.step)) job.latest = report;
       if (!job.running) void flush(context.uid, job);
     },
   };

@@ -26,6 +26,7 @@ export interface Jobs {
   list(): Promise<{ readonly jobs: readonly JobView[]; readonly revision: bigint }>;
   watch(name: string, revision: bigint, signal?: AbortSignal): AsyncIterable<JobChange>;
   cancel(name: string): Promise<JobView>;
+  scale(name: string, members: number): Promise<JobView>;
   remove(name: string, deleteCheckpoints: boolean): Promise<void>;
   explain(name: string): Promise<ExplainJobResponse>;
   logs(name: string, which: LogQuery, signal?: AbortSignal): AsyncIterable<StreamLogsResponse>;
@@ -117,6 +118,10 @@ export function openJobs(call: Invocation): Jobs {
     cancel: async (name) => {
       const request = { requestId: requestId(), tenant, name };
       return present((await unary((client) => client.cancelJob, request)).job);
+    },
+    scale: async (name, membersCount) => {
+      const request = { requestId: requestId(), tenant, name, membersCount };
+      return present((await unary((client) => client.scaleJob, request)).job);
     },
     remove: async (name, deleteCheckpoints) => {
       const request = { requestId: requestId(), tenant, name, deleteCheckpoints };

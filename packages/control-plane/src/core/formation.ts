@@ -26,7 +26,7 @@ export function advanceFormation(turn: Turn): void {
   }
   if (isAtEnd(live)) return;
   if (live.committed?.mode === "running") {
-    pauseForJoiners(turn, live.committed);
+    pauseForChange(turn, live.committed);
     return;
   }
   formWhenAble(turn);
@@ -39,16 +39,24 @@ function isAtEnd(live: Live): boolean {
   );
 }
 
-function pauseForJoiners(turn: Turn, committed: CommittedGeneration): void {
+/** Ranks that wait to join, or members that were asked to leave: the others stop at a boundary for them. */
+function pauseForChange(turn: Turn, committed: CommittedGeneration): void {
   const { live } = turn;
   const nearEnd = live.facts !== null && live.step >= live.facts.totalSteps - 1;
   if (nearEnd || committed.finished.length > 0 || live.save !== null) return;
   const seated = new Set(committed.seats.map(({ pid }) => pid));
   const joiners = idleRanks(live).filter(({ pid }) => !seated.has(pid));
   const room = live.plan.recipe.lanes - committed.seats.length;
-  if (joiners.length === 0 || room <= 0 || stillLoading(live)) return;
+  const joins = joiners.length > 0 && room > 0 && !stillLoading(live);
+  const leavers = live.members.filter(
+    ({ leaving, name }) => leaving && committed.seats.some(({ member }) => member === name),
+  );
+  if (!joins && leavers.length === 0) return;
   change(turn, { committed: { ...committed, mode: "pausing", brokenSinceMs: turn.now } });
-  tell(turn, "Joining", `${joiners.length} ranks join at the next step boundary`);
+  if (joins) tell(turn, "Joining", `${joiners.length} ranks join at the next step boundary`);
+  for (const { name } of leavers) {
+    tell(turn, "Leaving", `member ${name} leaves at the next step boundary`);
+  }
 }
 
 /** While others load they may as well join together; nobody is made to stop twice. */
@@ -185,13 +193,14 @@ function waitsForStragglers(turn: Turn): boolean {
 }
 
 export function ranksMin({ base, live }: Turn): number {
+  const wanted = live.members.filter(({ leaving }) => !leaving).length;
   const members = base.spec.resources.members.min ?? live.plan.members;
-  return Math.max(1, Math.min(members, live.plan.members) * live.plan.ranksPerMember);
+  return Math.max(1, Math.min(members, wanted) * live.plan.ranksPerMember);
 }
 
 export function idleRanks(live: Live): Candidate[] {
   return live.members.flatMap((member) =>
-    member.state === "lost" || member.silentSinceMs !== null
+    member.state === "lost" || member.leaving || member.silentSinceMs !== null
       ? []
       : member.ranks
           .filter((rank) => rank.state === "idle")
@@ -236,6 +245,16 @@ function sourceText({ source, step }: GenerationPlan): string {
   }
 }
 
+/** Nobody sits there any more: what is left of those who were asked to leave is ended. */
+function dismissLeavers(turn: Turn): void {
+  for (const { name, incarnation, leaving } of turn.live.members) {
+    if (!leaving) continue;
+    const id = `stop:${name}:${incarnation}`;
+    want(turn, { id, kind: "stopMember", member: name, incarnation });
+  }
+  change(turn, { members: turn.live.members.filter(({ leaving }) => !leaving) });
+}
+
 function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
   const members = new Set(prepared.seats.map(({ member }) => member));
   if ([...members].some((name) => !prepared.ready.includes(name))) {
@@ -273,4 +292,5 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
     sentence: `generation ${plan.number} with ${plan.seats.length} ranks, from step ${plan.step}`,
   };
   tell(turn, "GenerationCommitted", turn.reason.sentence);
+  dismissLeavers(turn);
 }

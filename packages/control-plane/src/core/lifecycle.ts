@@ -13,6 +13,7 @@ import {
   onLoading,
   onRankExit,
   onReady,
+  onScale,
   pay,
 } from "./members.ts";
 import {
@@ -116,6 +117,7 @@ function place(
       silentSinceMs: null,
       ranks: [],
       launchedMs: now,
+      leaving: false,
       doing: "",
     }),
   );
@@ -136,6 +138,7 @@ function place(
   const live: Live = {
     plan,
     members,
+    incarnations: Object.fromEntries(members.map(({ name, incarnation }) => [name, incarnation])),
     facts: null,
     lastGeneration: 0,
     committed: null,
@@ -200,6 +203,9 @@ function hear(turn: Turn, event: JobEvent): void {
       return;
     case "stepped":
       onStepped(turn, event);
+      return;
+    case "scale":
+      onScale(turn, event.members);
       return;
     case "waits":
     case "placed":
@@ -274,7 +280,7 @@ function onStepped(turn: Turn, event: Extract<JobEvent, { kind: "stepped" }>): v
   const refund = event.step - live.refundedAt >= policy.refundSteps;
   change(turn, {
     step: event.step,
-    progress: event.facts,
+    progress: event.facts ?? live.progress,
     ...(refund ? { spent: NOTHING_SPENT, refundedAt: event.step } : {}),
     ...(recovered
       ? {

@@ -44,6 +44,8 @@ export interface MemberState {
   readonly silentSinceMs: number | null;
   readonly ranks: readonly RankSlot[];
   readonly launchedMs: number;
+  /** Asked to leave: seated until the next generation, then ended and forgotten. */
+  readonly leaving: boolean;
   /** What it is doing while it loads, for people. */
   readonly doing: string;
 }
@@ -219,6 +221,8 @@ export interface Ledger {
 export interface Live {
   readonly plan: ParallelPlan;
   readonly members: readonly MemberState[];
+  /** The highest incarnation of each member's name, also of members that left. */
+  readonly incarnations: Readonly<Record<string, number>>;
   readonly facts: JobFacts | null;
   /** The highest number ever used. */
   readonly lastGeneration: number;
@@ -328,7 +332,9 @@ export type JobEvent =
       readonly reason: Reason;
     }
   | { readonly kind: "cancel" }
-  | { readonly kind: "stepped"; readonly step: number; readonly facts: StepFacts }
+  /** Every member that is wanted from now on, by slot. */
+  | { readonly kind: "scale"; readonly members: readonly { name: string; node: string }[] }
+  | { readonly kind: "stepped"; readonly step: number; readonly facts: StepFacts | null }
   | { readonly kind: "settled"; readonly effectId: string; readonly outcome: Outcome }
   | MemberEvent;
 

@@ -245,6 +245,7 @@ function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): 
     storePrefix: plan.storePrefix,
     saveEveryStepsCount: parallel.saveEverySteps,
     totalSteps: BigInt(live?.facts?.totalSteps ?? 0),
+    recordedStep: BigInt(live?.step ?? 0),
     collectiveTimeoutSeconds: Math.max(
       COLLECTIVE_TIMEOUT_SECONDS_MIN,
       COLLECTIVE_TIMEOUT_STEPS * seconds,

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -93,6 +94,46 @@ test.each<[string, Buffer, RegExp]>([
   const [problem] = await problems();
   expect(problem).toMatch(expected);
   expect(problem).toContain("model.safetensors");
+});
+
+test.each<[string, string, string | Buffer, RegExp]>([
+  [
+    "a shard that is missing",
+    "model.safetensors.index.json",
+    '{"weight_map": {"a": "model.safetensors", "b": "other.safetensors"}}',
+    /index\.json: names "other\.safetensors", which is not in the folder/,
+  ],
+  [
+    "a shard of another folder",
+    "model.safetensors.index.json",
+    '{"weight_map": {"a": "../good/model.safetensors"}}',
+    /index\.json: names "\.\.\/good\/model\.safetensors"/,
+  ],
+  [
+    "an index of something else",
+    "model.safetensors.index.json",
+    "[]",
+    /index\.json: weight_map must map/,
+  ],
+  [
+    "code of its own",
+    "config.json",
+    '{"model_type": "llama", "auto_map": {}}',
+    /config\.json: has auto_map/,
+  ],
+  ["a configuration with secrets", "config.json", "s3cret", /config\.json: is not JSON$/],
+])("a folder with %s is refused", async (_, file, content, expected) => {
+  put(file, content);
+  const found = await problems();
+  expect(found).toHaveLength(1);
+  expect(found[0]).toMatch(expected);
+});
+
+test.each(["config.json", "model.safetensors"])("%s that is a pipe is not opened", async (name) => {
+  const path = join(directory, "good", name);
+  rmSync(path);
+  execFileSync("mkfifo", [path]);
+  expect(await problems()).toEqual([`${path}: is no regular file`]);
 });
 
 test("pickled weights are refused with what to do; beside safetensors they are ignored", async () => {

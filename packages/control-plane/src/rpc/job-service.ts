@@ -3,6 +3,7 @@ import {
   CancelJobResponse,
   DeleteJobResponse,
   type JobServiceServer,
+  ScaleJobResponse,
   StreamLogsResponse,
   type SubmitJobRequest,
   type SubmitJobResponse,
@@ -59,7 +60,9 @@ async function submitJob(
 
 type Methods<K extends keyof JobServiceServer> = { [M in K]: JobServiceServer[M] };
 
-function mutations(options: JobServiceOptions): Methods<"submitJob" | "cancelJob" | "deleteJob"> {
+type Mutation = "submitJob" | "cancelJob" | "scaleJob" | "deleteJob";
+
+function mutations(options: JobServiceOptions): Methods<Mutation> {
   const { jobs, control } = options;
   return {
     submitJob: unary((request) => submitJob(request, options)),
@@ -69,6 +72,13 @@ function mutations(options: JobServiceOptions): Methods<"submitJob" | "cancelJob
       const record = await jobs.load(uid);
       if (record === null) throw new Fault("not_found", `job ${name} was deleted`);
       return CancelJobResponse.create({ job: wireOf(record) });
+    }),
+    scaleJob: unary(async (request) => {
+      const { uid, name } = await jobNamed(jobs, request, request.name);
+      await control.scale(uid, request.membersCount);
+      const record = await jobs.load(uid);
+      if (record === null) throw new Fault("not_found", `job ${name} was deleted`);
+      return ScaleJobResponse.create({ job: wireOf(record) });
     }),
     deleteJob: unary(async (request) => {
       const record = await jobs.find(tenantOf(request), request.name);

@@ -82,8 +82,9 @@ class MemoryJournal implements Journal {
   async unfinished(): Promise<readonly JobRecord[]> {
     return this.records()
       .filter(
-        ({ state: { phase } }) =>
-          phase !== "complete" && phase !== "failed" && phase !== "cancelled",
+        ({ state: { phase, effects } }) =>
+          (phase !== "complete" && phase !== "failed" && phase !== "cancelled") ||
+          effects.length > 0,
       )
       .sort((a, b) => a.createdMs - b.createdMs || byText(a.uid, b.uid));
   }

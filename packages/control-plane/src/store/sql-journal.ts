@@ -301,8 +301,11 @@ async function lanesOf(queries: Queries, uid: string, step: number): Promise<num
   return Number((await queries.get(sql, uid, step))?.["lanes"]);
 }
 
-function isFinal(state: JobRecord["state"]): boolean {
-  return state.phase === "complete" || state.phase === "failed" || state.phase === "cancelled";
+/** Over, and nothing of it is left to be cleaned up. */
+function isFinal({ phase, effects }: JobRecord["state"]): boolean {
+  return (
+    (phase === "complete" || phase === "failed" || phase === "cancelled") && effects.length === 0
+  );
 }
 
 function recordOrNull(row: Row | undefined): JobRecord | null {

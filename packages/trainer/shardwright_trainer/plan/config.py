@@ -141,6 +141,8 @@ class GenerationPlan:
     save_every_steps: int
     total_steps: int
     collective_timeout_seconds: float
+    recorded_step: int = 0
+    """Steps the journal of the control plane holds; what came after is told again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,7 @@ def generation_plan_from_pb(generation: int, rank: int, prepare: agent.PrepareGe
         save_every_steps=prepare.save_every_steps_count,
         total_steps=prepare.total_steps,
         collective_timeout_seconds=prepare.collective_timeout_seconds,
+        recorded_step=prepare.recorded_step,
     )
 
 

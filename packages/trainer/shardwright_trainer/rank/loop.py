@@ -36,7 +36,7 @@ def run(membership: Membership, engine: Engine, report: RankReport) -> None:
 
 def _tell_again(engine: Engine, report: RankReport, generation: Generation) -> None:
     """Steps whose reports may have died with another rank, or that were finished while regrouping."""
-    for outcome in engine.outcomes_since(0):
+    for outcome in engine.outcomes_since(generation.plan.recorded_step):
         if outcome.step <= generation.step:
             report.step(generation.plan.generation, generation.plan.rank, outcome)
 

@@ -224,10 +224,24 @@ class Engine:
         """The latest steps with index >= `step`, with the lanes of ALL ranks.
 
         To be reported after a regroup: a lane's report may have died with its rank, or its step was
-        finished by `adopt`. Reporting a lane twice is harmless, the numbers are equal.
+        finished by `adopt`. Reporting a lane twice is harmless, the numbers are equal. Of steps this rank was
+        not there for it can say what they consumed, which depends on the data alone; their losses are NaN.
         """
         outcomes: list[StepOutcome] = []
-        for facts in self._history.since(step):
+        known = self._history.since(step)
+        first_known = known[0].step if known else self._version
+        for missed in range(step, first_known):
+            rows = StepRows.of(self._config, self._data, missed)
+            lanes = tuple(
+                self._work.outcome(rows, lane, math.nan) for lane in range(self._config.recipe.lanes)
+            )
+            outcomes.append(
+                StepOutcome(
+                    step=missed + 1, lanes=lanes, loss=math.nan, grad_norm=math.nan, learning_rate=math.nan,
+                    seconds=0.0, sections={}, sent_bytes=0,
+                )
+            )  # fmt: skip
+        for facts in known:
             rows = StepRows.of(self._config, self._data, facts.step)
             lanes = tuple(self._work.outcome(rows, lane, loss) for lane, loss in enumerate(facts.lane_losses))
             outcomes.append(

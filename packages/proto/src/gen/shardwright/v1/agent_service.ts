@@ -172,6 +172,8 @@ export interface PrepareGeneration {
   saveEveryStepsCount: number;
   totalSteps: bigint;
   collectiveTimeoutSeconds: number;
+  /** Steps whose every lane the journal holds: ranks tell the later ones again. */
+  recordedStep: bigint;
 }
 
 export interface StateSource {
@@ -1948,6 +1950,7 @@ function createBasePrepareGeneration(): PrepareGeneration {
     saveEveryStepsCount: 0,
     totalSteps: 0n,
     collectiveTimeoutSeconds: 0,
+    recordedStep: 0n,
   };
 }
 
@@ -1988,6 +1991,12 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
     }
     if (message.collectiveTimeoutSeconds !== 0) {
       writer.uint32(89).double(message.collectiveTimeoutSeconds);
+    }
+    if (message.recordedStep !== 0n) {
+      if (BigInt.asUintN(64, message.recordedStep) !== message.recordedStep) {
+        throw new globalThis.Error("value provided for field message.recordedStep of type uint64 too large");
+      }
+      writer.uint32(96).uint64(message.recordedStep);
     }
     return writer;
   },
@@ -2093,6 +2102,14 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
             message.collectiveTimeoutSeconds = reader.double();
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.recordedStep = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2127,6 +2144,9 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
       ? BigInt(object.totalSteps)
       : 0n;
     message.collectiveTimeoutSeconds = object.collectiveTimeoutSeconds ?? 0;
+    message.recordedStep = (object.recordedStep !== undefined && object.recordedStep !== null)
+      ? BigInt(object.recordedStep)
+      : 0n;
     return message;
   },
 };

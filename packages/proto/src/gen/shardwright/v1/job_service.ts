@@ -87,6 +87,17 @@ export interface CancelJobResponse {
   job: Job | undefined;
 }
 
+export interface ScaleJobRequest {
+  requestId: string;
+  tenant: string;
+  name: string;
+  membersCount: number;
+}
+
+export interface ScaleJobResponse {
+  job: Job | undefined;
+}
+
 export interface DeleteJobRequest {
   requestId: string;
   tenant: string;
@@ -961,6 +972,152 @@ export const CancelJobResponse: MessageFns<CancelJobResponse> = {
   },
   fromPartial(object: DeepPartial<CancelJobResponse>): CancelJobResponse {
     const message = createBaseCancelJobResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? Job.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseScaleJobRequest(): ScaleJobRequest {
+  return { requestId: "", tenant: "", name: "", membersCount: 0 };
+}
+
+export const ScaleJobRequest: MessageFns<ScaleJobRequest> = {
+  encode(message: ScaleJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.tenant !== "") {
+      writer.uint32(18).string(message.tenant);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.membersCount !== 0) {
+      writer.uint32(32).uint32(message.membersCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ScaleJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseScaleJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.membersCount = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ScaleJobRequest>): ScaleJobRequest {
+    return ScaleJobRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ScaleJobRequest>): ScaleJobRequest {
+    const message = createBaseScaleJobRequest();
+    message.requestId = object.requestId ?? "";
+    message.tenant = object.tenant ?? "";
+    message.name = object.name ?? "";
+    message.membersCount = object.membersCount ?? 0;
+    return message;
+  },
+};
+
+function createBaseScaleJobResponse(): ScaleJobResponse {
+  return { job: undefined };
+}
+
+export const ScaleJobResponse: MessageFns<ScaleJobResponse> = {
+  encode(message: ScaleJobResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      Job.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ScaleJobResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseScaleJobResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = Job.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ScaleJobResponse>): ScaleJobResponse {
+    return ScaleJobResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ScaleJobResponse>): ScaleJobResponse {
+    const message = createBaseScaleJobResponse();
     message.job = (object.job !== undefined && object.job !== null) ? Job.fromPartial(object.job) : undefined;
     return message;
   },
@@ -2655,6 +2812,16 @@ export const JobServiceService = {
     responseSerialize: (value: CancelJobResponse): Buffer => Buffer.from(CancelJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelJobResponse => CancelJobResponse.decode(value),
   },
+  /** Changes the number of members of a running job; the result does not change by a bit. Idempotent. */
+  scaleJob: {
+    path: "/shardwright.v1.JobService/ScaleJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ScaleJobRequest): Buffer => Buffer.from(ScaleJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ScaleJobRequest => ScaleJobRequest.decode(value),
+    responseSerialize: (value: ScaleJobResponse): Buffer => Buffer.from(ScaleJobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ScaleJobResponse => ScaleJobResponse.decode(value),
+  },
   /** Cancels if need be, then forgets the job. Its checkpoints and exports stay unless asked for. */
   deleteJob: {
     path: "/shardwright.v1.JobService/DeleteJob" as const,
@@ -2748,6 +2915,8 @@ export interface JobServiceServer extends UntypedServiceImplementation {
   watchJobs: handleServerStreamingCall<WatchJobsRequest, WatchJobsResponse>;
   /** Idempotent. */
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
+  /** Changes the number of members of a running job; the result does not change by a bit. Idempotent. */
+  scaleJob: handleUnaryCall<ScaleJobRequest, ScaleJobResponse>;
   /** Cancels if need be, then forgets the job. Its checkpoints and exports stay unless asked for. */
   deleteJob: handleUnaryCall<DeleteJobRequest, DeleteJobResponse>;
   /** Pure: nothing is stored. */
@@ -2835,6 +3004,22 @@ export interface JobServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelJobResponse) => void,
+  ): ClientUnaryCall;
+  /** Changes the number of members of a running job; the result does not change by a bit. Idempotent. */
+  scaleJob(
+    request: ScaleJobRequest,
+    callback: (error: ServiceError | null, response: ScaleJobResponse) => void,
+  ): ClientUnaryCall;
+  scaleJob(
+    request: ScaleJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ScaleJobResponse) => void,
+  ): ClientUnaryCall;
+  scaleJob(
+    request: ScaleJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ScaleJobResponse) => void,
   ): ClientUnaryCall;
   /** Cancels if need be, then forgets the job. Its checkpoints and exports stay unless asked for. */
   deleteJob(
