@@ -66,11 +66,6 @@ async function readVariants(call: Invocation): Promise<Variants> {
       const why = parsed.complaints.map(({ path, problem }) => `${path}: ${problem}`);
       throw new Refusal(EXIT.usage, `${document.origin} is not a valid job`, { why });
     }
-    if (parsed.document.spec.exactness !== "exact") {
-      throw new Refusal(EXIT.usage, "only an exact job can be verified", {
-        why: `spec.exactness is ${parsed.document.spec.exactness}: its bits may differ after a kill`,
-      });
-    }
   }
   return variants;
 }
