@@ -33,6 +33,8 @@ export interface EventNow {
 type Line = ({ readonly kind: "job" } & JobNow) | ({ readonly kind: "event" } & EventNow);
 
 const POLL_MS = 4;
+// A moment may never come again in a job that runs well; the deed is done then anyhow.
+const MOMENT_MS_MAX = 2_500;
 
 /** What happens in a data directory, within milliseconds, whoever is alive to say so. */
 export class Tap {
@@ -65,11 +67,14 @@ export class Tap {
     return this.events.filter(({ job }) => job === name);
   }
 
-  /** True when it is due, false when the job ended before. */
+  /** True when it is due, or its moment did not come; false when the job ended before. */
   async due(name: string, when: When): Promise<boolean> {
     const isDue = this.#condition(name, when);
+    let until = Number.POSITIVE_INFINITY;
     while (!isDue()) {
       if (this.job(name)?.final === 1) return false;
+      if (isUnderWay(this.job(name))) until = Math.min(until, Date.now() + MOMENT_MS_MAX);
+      if (when.at === "moment" && Date.now() > until) break;
       await sleep(POLL_MS);
     }
     await sleep(when.plusMs);
@@ -124,6 +129,10 @@ export class Tap {
     if (isNew("committed")) this.#note(said.name, "committed");
     if (isNew("save")) this.#note(said.name, "saving");
   }
+}
+
+function isUnderWay(job: JobNow | undefined): boolean {
+  return job?.committed != null;
 }
 
 /** Files in memory that belong to a job. */
