@@ -13,7 +13,10 @@ import { basename, join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { dataCases, specCases } from "./bad-input-cases.ts";
-import { MODEL_CASES, spoilt, TRAINER_CASES } from "./bad-input-models.ts";
+import { type Expected, each, faultsOf } from "./bad-input-judge.ts";
+import { MODEL_CASES } from "./bad-input-models.ts";
+import { spoilt } from "./bad-input-spoil.ts";
+import { TRAINER_CASES } from "./bad-input-trainer.ts";
 import {
   callRaw,
   descendantsOf,
@@ -29,7 +32,6 @@ import { Embedded, fixtures, type Ran, ROOT, tinyJob } from "./harness.ts";
 // Everything a stranger or a mistake can hand in, through the real shardctl to one real control plane, which is
 // asked in the end whether it still trains. Calls run a few at a time: each is a process of its own.
 
-const CALLS_MAX = 3;
 // A heap that was used once stays with the process; a leak over this many calls is far more.
 const GROWTH_MIB_MAX = 150;
 const SECRET = "s3cret-0f-s0mebody";
@@ -74,41 +76,17 @@ function jobFile(name: string, spec: Record<string, unknown>): string {
   return file;
 }
 
-/** Runs the cases a few at a time; every answer comes back, in the order of the cases. */
-async function each<C, R>(cases: readonly C[], run: (one: C) => Promise<R>): Promise<[C, R][]> {
-  const answers: [C, R][] = [];
-  const rest = cases.entries();
-  const worker = async (): Promise<void> => {
-    for (const [at, one] of rest) answers[at] = [one, await run(one)];
-  };
-  await Promise.all(Array.from({ length: CALLS_MAX }, worker));
-  return answers;
-}
-
-/** What is wrong with a refusal, in words; nothing is as it should be. */
-function faultsOf(ran: Ran, expected: { code: number; mentions: readonly string[] }): string[] {
-  const said = ran.stdout + ran.stderr;
-  const faults = expected.mentions
-    .filter((text) => !ran.stderr.includes(text))
-    .map((text) => `does not say ${JSON.stringify(text)}`);
-  if (ran.code !== expected.code) faults.push(`ended with ${ran.code}, expected ${expected.code}`);
-  if (ran.stdout !== "") faults.push(`wrote to stdout: ${ran.stdout.slice(0, 200)}`);
-  if (/^ {4}at /m.test(said)) faults.push("shows a stack");
-  if (/internal error/i.test(said)) faults.push("is an internal error");
-  if (said.includes(server.token) || said.includes(SECRET)) faults.push("shows a secret");
-  // A person reads this.
-  if (said.length > 32_000) faults.push(`says ${said.length} characters`);
-  return faults.length === 0 ? [] : [`${faults.join("; ")}\n${ran.stderr.slice(0, 600)}`];
+function refused(ran: Ran, expected: Omit<Expected, "secrets">): string[] {
+  return faultsOf(ran, { ...expected, secrets: [server.token, SECRET] });
 }
 
 /** Every case that was not refused as it should have been: compared with none, all are shown at once. */
 function wrong<C extends { readonly mentions: readonly string[] }>(
   answers: readonly [C, Ran][],
   name: (one: C) => string,
-  code = 2,
 ): string[] {
   return answers.flatMap(([one, ran]) =>
-    faultsOf(ran, { code, mentions: one.mentions }).map((fault) => `${name(one)}: ${fault}`),
+    refused(ran, { code: 2, mentions: one.mentions }).map((fault) => `${name(one)}: ${fault}`),
   );
 }
 
@@ -280,7 +258,7 @@ describe("malformed model folders", () => {
     };
     const good = join(folder, "models/tiny-llama");
     const ran = await applyModel("too-large", spoilt(good, join(place, "models"), large));
-    expect(faultsOf(ran, { code: 6, mentions: ["the job does not fit", "plan: "] })).toEqual([]);
+    expect(refused(ran, { code: 6, mentions: ["the job does not fit", "plan: "] })).toEqual([]);
     await nothingIsLeft();
   });
 });
@@ -313,7 +291,7 @@ describe("hostile names, verbs and flags", () => {
     const faults = answers.flatMap(([{ verb, name }, ran]) => {
       // A name of the right letters may be asked for: there is no such job.
       const code = /^a+$/.test(name) && ran.code === 1 ? 1 : 2;
-      const said = faultsOf(ran, { code, mentions: [] });
+      const said = refused(ran, { code, mentions: [] });
       // biome-ignore lint/suspicious/noControlCharactersInRegex: finding control characters is its purpose.
       if (/[\u001b]/.test(ran.stderr)) said.push("lets a terminal sequence through");
       if (ran.stderr.length > 2_000) said.push(`repeats ${ran.stderr.length} characters`);
@@ -388,9 +366,9 @@ describe("malformed calls", () => {
     const file = join(place, "wrong-token");
     writeFileSync(file, `wrong-${SECRET}\n`);
     const wrongToken = await shardwright.ctl("get", "jobs", "--token-file", file);
-    expect(faultsOf(wrongToken, { code: 8, mentions: ["token is not valid"] })).toEqual([]);
+    expect(refused(wrongToken, { code: 8, mentions: ["token is not valid"] })).toEqual([]);
     const none = await shardwright.ctl("get", "jobs", "--token-file", join(place, "absent"));
-    expect(faultsOf(none, { code: 8, mentions: ["cannot read the token file"] })).toEqual([]);
+    expect(refused(none, { code: 8, mentions: ["cannot read the token file"] })).toEqual([]);
     const nobody = await shardwright.ctl(
       "get",
       "jobs",
@@ -399,7 +377,7 @@ describe("malformed calls", () => {
       "--token-file",
       file,
     );
-    expect(faultsOf(nobody, { code: 7, mentions: ["127.0.0.1:1"] })).toEqual([]);
+    expect(refused(nobody, { code: 7, mentions: ["127.0.0.1:1"] })).toEqual([]);
   });
 
   it("are answered as invalid, or cut at a limit", async () => {
