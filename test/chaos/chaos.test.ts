@@ -53,10 +53,10 @@ it.each(schedules.map((schedule) => [schedule.seed, schedule] as const))(
     });
     const applied = await shardwright.apply(chaosJob(name, schedule));
     expect(applied).toMatchObject({ code: 0 });
-    const hit = await disturb(name, schedule.deeds);
+    const { hit, done } = await disturb(name, schedule.deeds);
     const seconds = `${JOB_SECONDS_MAX}s`;
-    const done = "--for=condition=Complete";
-    const waited = await shardwright.ctl("wait", `job/${name}`, done, "--timeout", seconds);
+    const complete = "--for=condition=Complete";
+    const waited = await shardwright.ctl("wait", `job/${name}`, complete, "--timeout", seconds);
     expect(waited, waited.stderr).toMatchObject({ code: 0 });
     const job = await shardwright.job(name);
 
@@ -74,7 +74,7 @@ it.each(schedules.map((schedule) => [schedule.seed, schedule] as const))(
       .poll(() => processesOf(job.metadata.uid), { timeout: GONE_MS_MAX, interval: 200 })
       .toEqual([]);
     expect(stagedFiles(job.metadata.uid)).toEqual([]);
-    console.log(summary(name, schedule, numbers.length));
+    console.log(summary(name, schedule, { generations: numbers.length, done }));
   },
   (JOB_SECONDS_MAX + 90) * 1_000,
 );
@@ -105,12 +105,17 @@ function chaosJob(
   });
 }
 
-/** Does every deed when it is due; generations that certainly lost a rank on the way. */
-async function disturb(name: string, deeds: readonly Deed[]): Promise<ReadonlySet<number>> {
+/** Does every deed when it is due: how many, and the generations that certainly lost a rank on the way. */
+async function disturb(
+  name: string,
+  deeds: readonly Deed[],
+): Promise<{ readonly hit: ReadonlySet<number>; readonly done: number }> {
   const hit = new Set<number>();
+  let done = 0;
   const pauses: Promise<void>[] = [];
   for (const deed of deeds) {
     if (!(await tap.due(name, deed.when))) break;
+    done += 1;
     switch (deed.what) {
       case "kill":
         kill(name, deed.targets, hit);
@@ -133,7 +138,7 @@ async function disturb(name: string, deeds: readonly Deed[]): Promise<ReadonlySe
     }
   }
   await Promise.all(pauses);
-  return hit;
+  return { hit, done };
 }
 
 type Targets = Extract<Deed, { what: "kill" }>["targets"];
@@ -175,14 +180,18 @@ async function generationsOf(name: string): Promise<readonly number[]> {
 }
 
 /** How it went, in a line: what was survived and how fast. */
-function summary(name: string, { seed, method, members }: Schedule, generations: number): string {
+function summary(
+  name: string,
+  { seed, method, members, deeds }: Schedule,
+  { generations, done }: { readonly generations: number; readonly done: number },
+): string {
   const recoveries = tap
     .eventsOf(name)
     .flatMap(({ code, sentence }) =>
       code === "Recovered" ? [/done ([\d.]+) s/.exec(sentence)?.[1] ?? "?"] : [],
     );
   const seconds = recoveries.length === 0 ? "none" : `${recoveries.join(", ")} s`;
-  return `seed ${seed}: ${method}, ${members} members, ${generations} generations; recoveries: ${seconds}`;
+  return `seed ${seed}: ${method}, ${members} members, ${done} of ${deeds.length} deeds, ${generations} generations; recoveries: ${seconds}`;
 }
 
 /** All that is needed to understand a failure; the data directory is kept beside it. */

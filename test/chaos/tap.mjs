@@ -53,3 +53,5 @@ function say(line) {
 }
 
 setInterval(look, POLL_MS);
+// Whoever asked may be killed: this process ends with it.
+process.stdin.resume().on("end", () => process.exit());

@@ -48,7 +48,7 @@ export class Tap {
     const script = join(ROOT, "test/chaos/tap.mjs");
     const database = join(dataDir, "control-plane.sqlite");
     this.#child = spawn(join(ROOT, "node_modules/.bin/node"), [script, database], {
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["pipe", "pipe", "inherit"],
       env: { ...process.env, NODE_NO_WARNINGS: "1" },
     });
     if (this.#child.stdout === null) throw new Error("a pipe was asked for");
