@@ -58,10 +58,7 @@ export function nextLines(program: string, job: string): string[] {
       "a job file to start from: change its name and data.train",
     ],
     ["apply -f my-job.yaml --follow", "tune on them"],
-    [
-      "get members my-job -o json",
-      "while it trains: kill -9 the pid of a rank, and watch it go on",
-    ],
+    ["chaos my-job kill-rank", "while it trains: kill a rank, and watch it go on"],
   ];
   return ["Next:", ...steps.flatMap(([verb, why]) => [`  ${program} ${verb}`, `      ${why}`])];
 }

@@ -53,7 +53,8 @@ function pauseForChange(turn: Turn, committed: CommittedGeneration): void {
   );
   if (!joins && leavers.length === 0) return;
   change(turn, { committed: { ...committed, mode: "pausing", brokenSinceMs: turn.now } });
-  if (joins) tell(turn, "Joining", `${joiners.length} ranks join at the next step boundary`);
+  if (joins)
+    tell(turn, "Joining", `${ranksText(joiners.length)} will join at the next step boundary`);
   for (const { name } of leavers) {
     tell(turn, "Leaving", `member ${name} leaves at the next step boundary`);
   }
@@ -125,7 +126,7 @@ function prepare(turn: Turn, plan: GenerationPlan): void {
   tell(
     turn,
     "GenerationPrepared",
-    `generation ${plan.number}: ${plan.seats.length} ranks, state ${sourceText(plan)}`,
+    `generation ${plan.number}: ${ranksText(plan.seats.length)}, state ${sourceText(plan)}`,
   );
 }
 
@@ -221,15 +222,20 @@ function candidateOf(member: MemberState, rank: RankSlot): Candidate {
 }
 
 function formationReason(live: Live, ranks: number): Reason {
-  if (live.committed === null) return { code: "Started", sentence: `${ranks} ranks start` };
+  if (live.committed === null)
+    return { code: "Started", sentence: `started with ${ranksText(ranks)}` };
   if (live.fault?.cause === RESTART)
-    return { code: "Restarted", sentence: `${ranks} ranks go on after a restart` };
+    return { code: "Restarted", sentence: `restarted with ${ranksText(ranks)}` };
   if (live.fault !== null)
     return {
       code: "RankLost",
-      sentence: `${live.fault.cause} at step ${live.fault.step}; ${ranks} ranks go on`,
+      sentence: `${live.fault.cause} at step ${live.fault.step}; going on with ${ranksText(ranks)}`,
     };
-  return { code: "MembershipChanged", sentence: `${ranks} ranks go on` };
+  return { code: "MembershipChanged", sentence: `going on with ${ranksText(ranks)}` };
+}
+
+function ranksText(count: number): string {
+  return count === 1 ? "1 rank" : `${count} ranks`;
 }
 
 function sourceText({ source, step }: GenerationPlan): string {
@@ -289,7 +295,7 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
   };
   turn.reason = {
     code: "Running",
-    sentence: `generation ${plan.number} with ${plan.seats.length} ranks, from step ${plan.step}`,
+    sentence: `generation ${plan.number} with ${ranksText(plan.seats.length)}, from step ${plan.step}`,
   };
   tell(turn, "GenerationCommitted", turn.reason.sentence);
   dismissLeavers(turn);
