@@ -67,7 +67,8 @@ class RankReport:
         report = step_report_to_pb(outcome, rank, rss_bytes())
         self._sender.send(link.RankMessage(generation=generation, step=report))
         now = time.monotonic()
-        if rank == 0 and (outcome.step == 1 or now - self._lined >= STEP_LINE_SECONDS):
+        # Steps that are told again took no time here and were in the log before.
+        if rank == 0 and outcome.seconds > 0 and (outcome.step == 1 or now - self._lined >= STEP_LINE_SECONDS):
             self._lined = now
             self.log(
                 "info",
