@@ -68,7 +68,8 @@ class RankReport:
         self._sender.send(link.RankMessage(generation=generation, step=report))
         now = time.monotonic()
         # Steps that are told again took no time here and were in the log before.
-        if rank == 0 and outcome.seconds > 0 and (outcome.step == 1 or now - self._lined >= STEP_LINE_SECONDS):
+        is_due = outcome.step == 1 or now - self._lined >= STEP_LINE_SECONDS
+        if rank == 0 and outcome.seconds > 0 and is_due:
             self._lined = now
             self.log(
                 "info",
