@@ -126,7 +126,7 @@ function whatItCosts(folder, lock) {
   const lines = [
     `making the trainer's Python environment in ${folder}`,
     `  ${size}; once per version of the lock`,
-    "  measured: under a minute where packages come at 1 Gbit/s; about ten minutes at 50 Mbit/s",
+    "  expect under a minute where packages come at 1 Gbit/s; about ten minutes at 50 Mbit/s",
     "  who wants PyTorch's small CPU build configures its index for pip or uv first, or names an interpreter in SHARDWRIGHT_PYTHON",
   ];
   const free = freeBytes(folder);
