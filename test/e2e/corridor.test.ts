@@ -1,6 +1,15 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Embedded, fixtures, type JobObject, python, ROOT, run, tinyJob } from "./harness.ts";
+import {
+  Embedded,
+  fixtures,
+  hashesOf,
+  type JobObject,
+  python,
+  ROOT,
+  run,
+  tinyJob,
+} from "./harness.ts";
 
 // Real processes from submit to export: each job takes seconds to start (Python and torch) and is worth it.
 
@@ -14,11 +23,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await shardwright.stop();
 });
-
-const hashes = (job: JobObject): unknown => {
-  const { weightsSha256, stateSha256, consumedSha256 } = job.status.result ?? {};
-  return { weightsSha256, stateSha256, consumedSha256 };
-};
 
 describe("one LoRA job", () => {
   let job: JobObject;
@@ -97,7 +101,7 @@ describe("one LoRA job", () => {
   it("gives the same bits on one, three and five ranks", async () => {
     for (const members of [1, 3, 5]) {
       const other = await shardwright.finish(tinyJob(folder, { name: `lora-${members}`, members }));
-      expect(hashes(other)).toEqual(hashes(job));
+      expect(hashesOf(other)).toEqual(hashesOf(job));
     }
   });
 });
@@ -110,7 +114,7 @@ describe("full tuning", () => {
     const three = await shardwright.finish(
       tinyJob(folder, { name: "full-3", members: 3, method: "full" }),
     );
-    expect(hashes(three)).toEqual(hashes(one));
+    expect(hashesOf(three)).toEqual(hashesOf(one));
     const location = one.status.result?.artifacts[0]?.location.replace("file://", "") ?? "";
     const script =
       "import sys; from transformers import AutoModelForCausalLM as A; print(A.from_pretrained(sys.argv[1]).num_parameters())";

@@ -99,6 +99,15 @@ export interface JobObject {
   };
 }
 
+/** What must be equal whatever happened: the result without where its exports lie. */
+export function hashesOf(
+  job: JobObject,
+): Record<"weightsSha256" | "stateSha256" | "consumedSha256", string> {
+  if (job.status.result === undefined) throw new Error(`job ${job.metadata.name} has no result`);
+  const { weightsSha256, stateSha256, consumedSha256 } = job.status.result;
+  return { weightsSha256, stateSha256, consumedSha256 };
+}
+
 /** One `shardctl up` in a data directory of its own. */
 export class Embedded {
   readonly dataDir: string;

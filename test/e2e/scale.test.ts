@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Embedded, fixtures, type JobObject, tinyJob } from "./harness.ts";
+import { Embedded, fixtures, hashesOf, tinyJob } from "./harness.ts";
 
 // Members come and go while the job trains; the hashes are those of the undisturbed run.
 
@@ -14,11 +14,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await shardwright.stop();
 });
-
-const hashes = (job: JobObject): unknown => {
-  const { artifacts: _, ...rest } = job.status.result ?? { artifacts: [] };
-  return rest;
-};
 
 const job = (
   name: string,
@@ -56,7 +51,7 @@ describe.each(["lora", "full"] as const)("scaling a %s job", (method) => {
     expect(await shardwright.ctl("scale", name, "--members", "1")).toMatchObject({ code: 0 });
     await worldSize(name, 1);
     expect(await shardwright.members(name)).toHaveLength(1);
-    expect(hashes(await shardwright.complete(name))).toEqual(hashes(calm));
+    expect(hashesOf(await shardwright.complete(name))).toEqual(hashesOf(calm));
   });
 });
 

@@ -2,6 +2,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { recordedIo } from "../../../test/support/recorded-io.ts";
 import { EXIT, failureOf, Refusal } from "./exit.ts";
 import type { Io } from "./io.ts";
 import { main } from "./main.ts";
@@ -17,30 +18,9 @@ interface Ran {
 }
 
 async function shardctl(line: string, changes: Partial<Io> = {}): Promise<Ran> {
-  let out = "";
-  let err = "";
-  const io: Io = {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    ask: async () => null,
-    readStdin: async () => "",
-    stdoutIsTty: false,
-    stderrIsTty: false,
-    stdinIsTty: false,
-    columns: 80,
-    env: { SHARDWRIGHT_DATA_DIR: NOBODY },
-    cwd: NOBODY,
-    now: () => 0,
-    onInterrupt: () => undefined,
-    program: "shardctl",
-    ...changes,
-  };
+  const { io, said } = recordedIo(NOBODY, changes);
   const exit = await main(line === "" ? [] : line.split(" "), io);
-  return { exit, out, err };
+  return { exit, ...said() };
 }
 
 describe("main", () => {

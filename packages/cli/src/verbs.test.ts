@@ -21,6 +21,7 @@ import {
 } from "@shardwright/service/rpc-server";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { aJob, aPlan, aRunningJob } from "../../../test/support/job-builder.ts";
+import { recordedIo } from "../../../test/support/recorded-io.ts";
 import { EXIT } from "./exit.ts";
 import type { Io } from "./io.ts";
 import { main } from "./main.ts";
@@ -155,30 +156,13 @@ interface Ran {
 }
 
 async function shardctl(line: string, changes: Partial<Io> = {}): Promise<Ran> {
-  let out = "";
-  let err = "";
-  const io: Io = {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    ask: async () => null,
+  const { io, said } = recordedIo(dataDir, {
     readStdin: async () => document("piped"),
-    stdoutIsTty: false,
-    stderrIsTty: false,
-    stdinIsTty: false,
-    columns: 80,
-    env: { SHARDWRIGHT_DATA_DIR: dataDir },
-    cwd: dataDir,
     now: () => NOW,
-    onInterrupt: () => undefined,
-    program: "shardctl",
     ...changes,
-  };
+  });
   const exit = await main(line.split(" "), io);
-  return { exit, out, err };
+  return { exit, ...said() };
 }
 
 function document(name: string): string {

@@ -50,9 +50,13 @@ export function createSessions(world: SessionsWorld): Sessions {
           session.end();
           continue;
         }
+        const untold = directivesFor(record.state, session.member).filter(
+          ({ key }) => !told.has(key),
+        );
+        // Nearly every step ends here: what a directive is told with is only made when there is one.
+        if (untold.length === 0) continue;
         const context = world.contextOf(record, session.member);
-        for (const directive of directivesFor(record.state, session.member)) {
-          if (told.has(directive.key)) continue;
+        for (const directive of untold) {
           told.add(directive.key);
           session.send(directiveToWire(directive, context));
         }

@@ -21,10 +21,12 @@ export { jobOfSource, pathOfSource, problemOfSource } from "./sources.ts";
 export * from "./spec.ts";
 export * from "./units.ts";
 export {
+  count,
   jobFromWire,
   jobToWire,
   planFromWire,
   planToWire,
+  recipeFromWire,
   recipeToWire,
   specToJson,
 } from "./wire.ts";

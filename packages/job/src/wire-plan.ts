@@ -80,7 +80,7 @@ export function recipeToWire(recipe: RecipeView): WireRecipe {
 }
 
 /** proto3 leaves a message of defaults out: absent = all fields empty. */
-function recipeFromWire(recipe: Plan["recipe"]): RecipeView {
+export function recipeFromWire(recipe: Plan["recipe"]): RecipeView {
   return {
     computeDtype: recipe?.computeDtype ?? "",
     wireDtype: recipe?.wireDtype ?? "",

@@ -18,7 +18,7 @@ import {
 import type { JobSpec } from "./spec.ts";
 import { count, planFromWire, planToWire } from "./wire-plan.ts";
 
-export { planFromWire, planToWire, recipeToWire } from "./wire-plan.ts";
+export { count, planFromWire, planToWire, recipeFromWire, recipeToWire } from "./wire-plan.ts";
 
 const TO_WIRE = {
   Queued: "JOB_STATE_QUEUED",

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { recordedIo } from "../../../../test/support/recorded-io.ts";
 import { EXIT, type ExitCode } from "../exit.ts";
-import type { Io } from "../io.ts";
 import { main } from "../main.ts";
 
 // What chaos and verify-exact refuse before they touch anything. The rest needs real processes: test/e2e.
@@ -18,28 +18,9 @@ interface Ran {
 }
 
 async function shardctl(dataDir: string, ...words: readonly string[]): Promise<Ran> {
-  let out = "";
-  let err = "";
-  const io: Io = {
-    out: (text) => {
-      out += text;
-    },
-    err: (text) => {
-      err += text;
-    },
-    ask: async () => null,
-    readStdin: async () => "",
-    stdoutIsTty: false,
-    stderrIsTty: false,
-    stdinIsTty: false,
-    columns: 80,
-    env: { SHARDWRIGHT_DATA_DIR: dataDir },
-    cwd: dataDir,
-    now: () => 0,
-    onInterrupt: () => undefined,
-    program: "shardctl",
-  };
-  return { exit: await main(words, io), out, err };
+  const { io, said } = recordedIo(dataDir);
+  const exit = await main(words, io);
+  return { exit, ...said() };
 }
 
 const aDirectory = (): string => mkdtempSync(join(tmpdir(), "shardctl-chaos-"));

@@ -5,7 +5,9 @@ import { advanceFormation, giveUpMember } from "./formation.ts";
 import { bookSeconds, type LedgerCategory } from "./ledger.ts";
 import { judgeSilence } from "./liveness.ts";
 import {
+  launchOf,
   loseMember,
+  newMember,
   onGenerationFailed,
   onHello,
   onInterrupted,
@@ -34,7 +36,6 @@ import type {
   JobState,
   Live,
   MemberEvent,
-  MemberState,
   Outcome,
   Policy,
 } from "./state.ts";
@@ -106,34 +107,12 @@ function place(
   event: Extract<JobEvent, { kind: "placed" }>,
   now: number,
 ): Decision {
-  const members = event.members.map(
-    ({ name, node }, slot): MemberState => ({
-      name,
-      slot,
-      node,
-      incarnation: 1,
-      state: "launching",
-      pid: 0,
-      silentSinceMs: null,
-      ranks: [],
-      launchedMs: now,
-      leaving: false,
-      doing: "",
-    }),
-  );
-  const launches = members.map(
-    ({ name, slot, incarnation, node }): Effect => ({
-      id: `launch:${name}:${incarnation}`,
-      kind: "launchMember",
-      member: name,
-      slot,
-      incarnation,
-      node,
-    }),
+  const members = event.members.map(({ name, node }, slot) =>
+    newMember({ name, slot, node, incarnation: 1 }, now),
   );
   // The rendezvous store takes seconds to start: it does so while the members load.
   const store: Effect = { id: "store:1", kind: "ensureStore", generation: 1 };
-  const effects: Effect[] = [...launches, store];
+  const effects: Effect[] = [...members.map(launchOf), store];
   const plan = state.submittedPlan;
   const live: Live = {
     plan,

@@ -2,13 +2,35 @@
 import { judgeFailure, RESTART } from "./failure.ts";
 import { discardPrepared, evidenceFault } from "./prepared.ts";
 import { abortHalfStaged, abortSaveOf } from "./saves.ts";
-import type { JobFacts, Live, MemberEvent, MemberState, RankSlot, Seat } from "./state.ts";
+import type { Effect, JobFacts, Live, MemberEvent, MemberState, RankSlot, Seat } from "./state.ts";
 import { change, changeMember, changeRanks, memberOf, type Turn, tell, want } from "./turn.ts";
 
 // More ends than this are not outstanding at once, even when every rank dies again and again.
 const JUDGED_PIDS_KEPT = 256;
 
 type Of<K extends MemberEvent["kind"]> = Extract<MemberEvent, { readonly kind: K }>;
+
+/** A member nobody has heard yet; its process is asked for by `launchOf`. */
+export function newMember(
+  who: Pick<MemberState, "name" | "slot" | "node" | "incarnation">,
+  now: number,
+): MemberState {
+  return {
+    ...who,
+    state: "launching",
+    pid: 0,
+    silentSinceMs: null,
+    ranks: [],
+    launchedMs: now,
+    leaving: false,
+    doing: "",
+  };
+}
+
+export function launchOf({ name, slot, incarnation, node }: MemberState): Effect {
+  const id = `launch:${name}:${incarnation}`;
+  return { id, kind: "launchMember", member: name, slot, incarnation, node };
+}
 
 export function onHello(turn: Turn, event: Of<"hello">): void {
   const member = memberOf(turn, event.member);
@@ -150,28 +172,9 @@ export function onScale(turn: Turn, wanted: readonly { name: string; node: strin
   for (const [slot, { name, node }] of wanted.entries()) {
     if (memberOf(turn, name) !== undefined) continue;
     const incarnation = nextIncarnation(turn, name);
-    const member: MemberState = {
-      name,
-      slot,
-      node,
-      incarnation,
-      state: "launching",
-      pid: 0,
-      silentSinceMs: null,
-      ranks: [],
-      launchedMs: now,
-      leaving: false,
-      doing: "",
-    };
+    const member = newMember({ name, slot, node, incarnation }, now);
     change(turn, { members: [...turn.live.members, member].sort((a, b) => a.slot - b.slot) });
-    want(turn, {
-      id: `launch:${name}:${incarnation}`,
-      kind: "launchMember",
-      member: name,
-      slot,
-      incarnation,
-      node,
-    });
+    want(turn, launchOf(member));
   }
   tell(turn, "Scaled", `${wanted.length} members are wanted`);
 }
@@ -185,24 +188,9 @@ function nextIncarnation(turn: Turn, name: string): number {
 
 function relaunch(turn: Turn, member: MemberState): void {
   const { name, slot, node } = member;
-  const incarnation = nextIncarnation(turn, name);
-  changeMember(turn, name, {
-    incarnation,
-    state: "launching",
-    pid: 0,
-    ranks: [],
-    silentSinceMs: null,
-    launchedMs: turn.now,
-    doing: "",
-  });
-  want(turn, {
-    id: `launch:${name}:${incarnation}`,
-    kind: "launchMember",
-    member: name,
-    slot,
-    incarnation,
-    node,
-  });
+  const next = newMember({ name, slot, node, incarnation: nextIncarnation(turn, name) }, turn.now);
+  changeMember(turn, name, next);
+  want(turn, launchOf(next));
 }
 
 export function pay(turn: Turn, cause: string, sentence: string): void {
