@@ -8,7 +8,13 @@ import type {
   SaveKeyState,
 } from "../../packages/control-plane/src/core/state.ts";
 import { Outbox } from "./outbox.ts";
-import { type LaneReport, Rank, type RankDirective, type RankSaid } from "./rank.ts";
+import {
+  type LaneReport,
+  Rank,
+  type RankDirective,
+  type RankSaid,
+  type ToldGeneration,
+} from "./rank.ts";
 import type { World } from "./world.ts";
 
 type Bare<T> = T extends unknown ? Omit<T, "member" | "incarnation"> : never;
@@ -19,7 +25,11 @@ export type Said =
       readonly kind: "beat";
       readonly ranks: readonly { readonly localRank: number; readonly silentMs: number }[];
     };
-export type Told = Directive | { readonly kind: "ack"; readonly step: number } | RestartRank;
+export type Told =
+  | Exclude<Directive, { kind: "prepare" }>
+  | { readonly kind: "prepare"; readonly plan: ToldGeneration }
+  | { readonly kind: "ack"; readonly step: number }
+  | RestartRank;
 interface RestartRank {
   readonly kind: "restartRank";
   readonly localRank: number;
@@ -162,7 +172,7 @@ export class Agent {
     }
   }
 
-  private prepare(plan: Extract<Directive, { kind: "prepare" }>["plan"]): void {
+  private prepare(plan: ToldGeneration): void {
     if (plan.number <= this.newest) return;
     this.newest = plan.number;
     const own = plan.seats.filter((seat) => seat.member === this.member);

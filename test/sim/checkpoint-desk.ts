@@ -42,7 +42,7 @@ export class CheckpointDesk {
     step: number,
     generation: number,
     state: JobState,
-  ): { begun: NonNullable<SaveState["begun"]>; decided: "committed" | "aborted" | null } {
+  ): { begun: NonNullable<SaveState["begun"]>; commit: string | null } {
     const live = "live" in state ? state.live : null;
     if (live?.committed == null) throw new Away("a save without a generation");
     const map = live.committed.blockMap;
@@ -57,8 +57,8 @@ export class CheckpointDesk {
       (save) => save.status === "open" && String(save.writers) === String(writers),
     );
     this.settleAll(open);
-    if (done !== undefined) return { begun: begunOf(done.key), decided: "committed" };
-    if (open !== undefined) return { begun: begunOf(open.key), decided: null };
+    if (done !== undefined) return { begun: begunOf(done.key), commit: done.key.saveId };
+    if (open !== undefined) return { begun: begunOf(open.key), commit: null };
     const key = {
       run: state.uid,
       step,
@@ -74,7 +74,7 @@ export class CheckpointDesk {
       status: "open",
     };
     this.saves.set(key.saveId, save);
-    return { begun: begunOf(key), decided: null };
+    return { begun: begunOf(key), commit: null };
   }
 
   /** What a writer put into the save's folder; found there also when its report is lost. */
@@ -97,10 +97,11 @@ export class CheckpointDesk {
     return answerOf(save);
   }
 
-  abort(key: SaveKeyState): "committed" | "aborted" {
+  /** Its commit when the abort comes too late. */
+  abort(key: SaveKeyState): string | null {
     const save = this.find(key);
     if (save.status === "open") save.status = "aborted";
-    return save.status === "committed" ? "committed" : "aborted";
+    return save.status === "committed" ? save.key.saveId : null;
   }
 
   head(): HeadAnswer {

@@ -52,6 +52,11 @@ export class Reference {
     return this.versions[version]?.blocks[block];
   }
 
+  /** Contents of all lanes of the step that makes `version`. */
+  lanes(version: number): readonly number[] {
+    return this.versions[version]?.lanes ?? [];
+  }
+
   /** Content of a lane of the step that makes `version`. */
   lane(version: number, lane: number): number | undefined {
     return this.versions[version]?.lanes[lane];

@@ -142,8 +142,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "form without those that run on",
     file: "formation.ts",
-    rule: "if (now < live.retryAtMs || waitsForSomebody(turn)) return;",
-    instead: "if (now < live.retryAtMs) return;",
+    rule: "if (now < live.retryAtMs || waitsForSomebody(turn) || ",
+    instead: "if (now < live.retryAtMs || ",
   },
   {
     name: "wait for a silent member for ever",
@@ -165,14 +165,26 @@ export const MUTANTS: readonly Mutant[] = [
     instead: "save?.begun != null",
   },
   {
+    name: "write the last save again although its abort came too late",
+    file: "saves.ts",
+    rule: "} else takeCommit(turn, key.step, commit);",
+    instead: "}",
+  },
+  {
+    name: "go on while the abort of the last save is not answered",
+    file: "formation.ts",
+    rule: " || waitsForFinalAbort(turn)) return;",
+    instead: ") return;",
+  },
+  {
     name: "release nobody when the job fails",
-    file: "lifecycle.ts",
+    file: "ending.ts",
     rule: `live === null ? [] : [{ id: "release", kind: "release", why: phase }]`,
     instead: "[]",
   },
   {
     name: "keep the ledger open after the release",
-    file: "lifecycle.ts",
+    file: "ending.ts",
     rule: `effect.kind === "release" ? bookSeconds(state.ledger, "idle", 0, now) : state.ledger;`,
     instead: "state.ledger;",
   },

@@ -142,7 +142,11 @@ export class Plane {
     for (const directive of this.core.directivesFor(state, agent.member)) {
       if (told.has(directive.key)) continue;
       told.add(directive.key);
-      session.send(directive);
+      session.send(
+        directive.kind === "prepare"
+          ? { ...directive, plan: { ...directive.plan, recordedStep: live?.step ?? 0 } }
+          : directive,
+      );
     }
   }
 
@@ -154,7 +158,8 @@ export class Plane {
     const { agent } = session;
     const live = state !== null && "live" in state ? state.live : null;
     const member = live?.members.find(({ name }) => name === agent.member);
-    if (state?.phase === "active" && member?.incarnation !== agent.incarnation) return "refused";
+    const hasLeft = member === undefined && state?.phase !== "active";
+    if (!hasLeft && member?.incarnation !== agent.incarnation) return "refused";
     this.sessions.get(agent.member)?.end();
     this.sessions.set(agent.member, session);
     return "open";
@@ -304,8 +309,7 @@ export class Plane {
         answer(world.desk.reportPrepared(effect.key, effect.prepared));
         return;
       case "abortSave":
-        world.desk.abort(effect.key);
-        done();
+        answer({ kind: "abortAnswered", commit: world.desk.abort(effect.key) });
         return;
       case "hash":
         answer({ kind: "hashes", weightsSha256: "w", stateSha256: "s", consumedSha256: "c" });

@@ -10,9 +10,15 @@ import { blockAfter, blockAtStart, laneContent, parametersOf, reducedOf } from "
 import type { Gang } from "./gang.ts";
 import type { World } from "./world.ts";
 
+/** A generation as its ranks are told it. */
+export interface ToldGeneration extends PreparedGeneration {
+  /** Steps the journal held when it was sent. */
+  readonly recordedStep: number;
+}
+
 export type RankDirective =
   | { readonly kind: "start" }
-  | { readonly kind: "prepare"; readonly generation: number; readonly plan: PreparedGeneration }
+  | { readonly kind: "prepare"; readonly generation: number; readonly plan: ToldGeneration }
   | { readonly kind: "commit"; readonly generation: number; readonly step: number }
   | { readonly kind: "discard"; readonly generation: number }
   | { readonly kind: "stop" };
@@ -44,7 +50,7 @@ export interface RankSaid {
 }
 
 interface Membership {
-  readonly plan: PreparedGeneration;
+  readonly plan: ToldGeneration;
   readonly rank: number;
   readonly gang: Gang;
   readonly blocks: Map<number, number>;
@@ -167,7 +173,7 @@ export class Rank {
     }
   }
 
-  private join(plan: PreparedGeneration): void {
+  private join(plan: ToldGeneration): void {
     const seat = plan.seats.find((one) => one.pid === this.pid);
     this.moveTo("joining");
     if (seat === undefined) {
@@ -191,7 +197,7 @@ export class Rank {
     });
   }
 
-  private handshake(plan: PreparedGeneration, rank: number, gang: Gang): void {
+  private handshake(plan: ToldGeneration, rank: number, gang: Gang): void {
     const mine = { version: this.version, pending: this.pending };
     this.together(gang, "handshake", { rank, data: mine }, (peers) => {
       const problem = this.settle(plan, peers);
@@ -202,7 +208,7 @@ export class Rank {
 
   /** Finishes the pending step or drops it; or forgets everything when the state comes from elsewhere. */
   private settle(
-    plan: PreparedGeneration,
+    plan: ToldGeneration,
     peers: readonly { version: number; pending: Pending | null }[],
   ): string | null {
     const { source } = plan;
@@ -230,7 +236,7 @@ export class Rank {
   }
 
   /** Blocks travel by the plan; kept ones stay. */
-  private move(plan: PreparedGeneration, rank: number, gang: Gang): void {
+  private move(plan: ToldGeneration, rank: number, gang: Gang): void {
     const old = this.committed?.blocks ?? new Map<number, number>();
     const held = blocksHeld(plan.blockMap, rank);
     this.together(gang, "move", { rank, data: new Map(old) }, (all) => {
@@ -248,7 +254,7 @@ export class Rank {
   }
 
   private blockFrom(
-    want: { plan: PreparedGeneration; rank: number; block: number; old: Map<number, number> },
+    want: { plan: ToldGeneration; rank: number; block: number; old: Map<number, number> },
     all: readonly Map<number, number>[],
   ): number | undefined {
     const { plan, rank, block, old } = want;
@@ -275,7 +281,7 @@ export class Rank {
 
   /** Copies agree with their owners, and everybody has all parameters; then the verdict is waited for. */
   private verify(
-    plan: PreparedGeneration,
+    plan: ToldGeneration,
     rank: number,
     gang: Gang,
     blocks: Map<number, number>,
@@ -338,7 +344,7 @@ export class Rank {
     this.regroup();
   }
 
-  private failJoin(plan: PreparedGeneration, code: string, sentence: string): void {
+  private failJoin(plan: ToldGeneration, code: string, sentence: string): void {
     this.candidate = null;
     this.disconnect();
     this.say(plan.number, { kind: "failed", code, sentence });
@@ -354,11 +360,18 @@ export class Rank {
     this.running = membership.plan.number;
     this.version = this.candidateVersion;
     world.watch.rankRuns(this, membership.plan.number, step);
-    for (const { step: done, lanes } of this.history) {
-      if (done + 1 <= step) this.report(done, lanes, 0, lanes.length);
-    }
+    this.tellAgain(membership.plan.recordedStep, step);
     this.moveTo("stepping");
     this.nextStep();
+  }
+
+  /** Steps whose reports may have died with others. What a step consumed depends on the data alone, so every rank knows it. */
+  private tellAgain(recordedStep: number, until: number): void {
+    for (let step = recordedStep; step < until; step++) {
+      const known = this.history.find((one) => one.step === step)?.lanes;
+      const lanes = known ?? this.world.consumed(step);
+      this.report(step, lanes, 0, lanes.length);
+    }
   }
 
   private nextStep(): void {

@@ -15,6 +15,7 @@ export type FaultKind =
   | "disk"
   | "effects"
   | "poison"
+  | "unheardCommit"
   | "cancel";
 
 export interface Scenario {
@@ -53,6 +54,7 @@ const KINDS: readonly FaultKind[] = [
   "store",
   "disk",
   "effects",
+  "unheardCommit",
 ];
 const FAULTS_FROM_MS = 500;
 

@@ -24,13 +24,14 @@ const BUDGETS = ["error", "oom", "communication", "hang", "node", "storage"] as 
 
 export class Watch {
   private readonly world: World;
-  private readonly reference: Reference;
+  readonly reference: Reference;
   private readonly charged = new Set<string>();
   private readonly committedSteps = new Map<number, number>();
   /** Highest version that any rank applied in a generation: everybody was at its barrier. */
   private readonly barrier = new Map<number, number>();
   private heldSinceMs: number | null = null;
   private releasedMs: number | null = null;
+  private lastSaves = 0;
   generations = 0;
   checkpointRestores = 0;
 
@@ -47,8 +48,10 @@ export class Watch {
     if (is !== null && this.heldSinceMs === null) this.heldSinceMs = this.world.agenda.now;
     if (was !== null && is !== null) {
       this.echoes(was, before, event, state);
-      if (state.phase === "active") this.seatedAreBusy(is);
-      this.silentAreGivenUp(is);
+      if (state.phase === "active") {
+        this.seatedAreBusy(is);
+        this.silentAreGivenUp(is);
+      }
       this.restartsForgive(was, is, event);
       this.generationsGrow(was, is);
       this.charges(was, is, event);
@@ -321,6 +324,13 @@ export class Watch {
       "no checkpoint is ahead of the journal",
       step <= completeStep,
       `step ${step} is committed, the journal holds ${completeStep}`,
+    );
+    const isLast = step === this.world.shape.totalSteps;
+    // An abort that the checkpoint-manager never heard leaves a save behind that the next one finds whole.
+    this.must(
+      "the last step is written once",
+      !isLast || this.lastSaves++ === 0 || this.world.hadEffectFaults,
+      `the save of step ${step} is committed again`,
     );
     this.must(
       "no save mixes steps",

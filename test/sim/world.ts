@@ -1,11 +1,7 @@
 /** Control plane, members, ranks, launcher and checkpoint-manager in one thread under virtual time. */
 
 import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
-import type {
-  JobState,
-  Policy,
-  PreparedGeneration,
-} from "../../packages/control-plane/src/core/state.ts";
+import type { JobState, Policy } from "../../packages/control-plane/src/core/state.ts";
 import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/state.ts";
 import { aPlan, aSpec } from "../support/job-builder.ts";
 import { Agenda, Pipe } from "./agenda.ts";
@@ -15,7 +11,7 @@ import { createDraw, type Draw } from "./draw.ts";
 import type { JobShape } from "./exact.ts";
 import { Gang } from "./gang.ts";
 import { type Core, Plane, type Session } from "./plane.ts";
-import type { Rank } from "./rank.ts";
+import type { Rank, ToldGeneration } from "./rank.ts";
 import type { FaultKind, Scenario } from "./scenario.ts";
 import { Violation, Watch } from "./watch.ts";
 
@@ -76,11 +72,14 @@ export class World {
   crashed = false;
   private readonly scenario: Scenario;
   private readonly gangs = new Map<number, Gang>();
-  private readonly plans = new Map<number, PreparedGeneration>();
+  private readonly plans = new Map<number, ToldGeneration>();
   private readonly ready = new Set<string>();
   private readonly links = new Map<Agent, { break: (late: boolean) => void }>();
   private readonly partitioned = new Set<Agent>();
   private pids = 100;
+  /** From this step on a commit is not heard: the control plane ends, and so may a writer. */
+  private unheardFrom = Number.POSITIVE_INFINITY;
+  private effectsSlowUntil = 0;
   private storeDownUntil = 0;
   private diskFullUntil = 0;
   private effectsFailUntil = 0;
@@ -108,6 +107,7 @@ export class World {
         content,
         parts.map(({ step }) => step),
       );
+      this.loseCommit(key.step);
     });
     this.plane = new Plane(this, core, queuedState(scenario));
   }
@@ -200,11 +200,11 @@ export class World {
     return gang;
   }
 
-  rememberPlan(plan: PreparedGeneration): void {
+  rememberPlan(plan: ToldGeneration): void {
     this.plans.set(plan.number, plan);
   }
 
-  planOf(number: number): PreparedGeneration | undefined {
+  planOf(number: number): ToldGeneration | undefined {
     return this.plans.get(number);
   }
 
@@ -217,9 +217,15 @@ export class World {
     return this.ready.has(`${number} ${rank}`);
   }
 
+  /** What the lanes of a step consumed: a function of the data, known to everybody. */
+  consumed(step: number): readonly number[] {
+    return this.watch.reference.lanes(step + 1);
+  }
+
   // -- what the control plane asks for
 
   effectMs(): number {
+    if (this.agenda.now < this.effectsSlowUntil) return this.draw.ms(500, 15_000);
     return this.draw.chance(0.05) ? this.draw.ms(500, 4_000) : this.draw.ms(1, 60);
   }
 
@@ -407,6 +413,9 @@ export class World {
         this.effectsFailUntil = agenda.now + draw.ms(500, 8_000);
         this.hadEffectFaults = true;
         return;
+      case "unheardCommit":
+        this.unheardFrom = draw.chance(0.5) ? 0 : this.shape.totalSteps;
+        return;
       case "poison":
         if (rank !== null) {
           rank.poisoned = true;
@@ -419,6 +428,14 @@ export class World {
       default:
         kind satisfies never;
     }
+  }
+
+  private loseCommit(step: number): void {
+    if (step < this.unheardFrom) return;
+    this.unheardFrom = Number.POSITIVE_INFINITY;
+    this.plane.crash();
+    if (this.draw.chance(0.8)) this.effectsSlowUntil = this.agenda.now + 60_000;
+    if (this.agents.length > 0 && this.draw.chance(0.7)) this.draw.pick(this.agents).die();
   }
 
   private cancel(): void {

@@ -47,11 +47,10 @@ export function connectCheckpoints(address: string, token: string): CheckpointsC
         { deadlineMs: CALL_MS },
       );
       if (answer.key === undefined) throw new Error("BeginSave answered without a key");
-      const { directory, schemaSha256, schemaJson, crcBlockBytes, decidedStatus } = answer;
+      const { directory, schemaSha256, schemaJson, crcBlockBytes, commit } = answer;
       return {
         begun: { key: keyOf(answer.key), directory, schemaSha256, schemaJson, crcBlockBytes },
-        decided:
-          decidedStatus === "committed" || decidedStatus === "aborted" ? decidedStatus : null,
+        commit: commit === "" ? null : commit,
       };
     },
     reportPrepared: async (key, prepared) => {
@@ -74,7 +73,7 @@ export function connectCheckpoints(address: string, token: string): CheckpointsC
         { key: keyToWire(key), reason, detail },
         { deadlineMs: CALL_MS },
       );
-      return answer.status === "committed" ? "committed" : "aborted";
+      return answer.status === "committed" ? answer.commit : null;
     },
     head: async (run) => {
       const { head } = await call((client) => client.chooseHead, { run }, { deadlineMs: CALL_MS });

@@ -108,8 +108,10 @@ async function once(effect: Effect, record: JobRecord, world: PerformWorld): Pro
     case "reportPrepared":
       return { kind: "save", ...(await checkpoints.reportPrepared(effect.key, effect.prepared)) };
     case "abortSave":
-      await checkpoints.abort(effect.key, effect.reason, effect.detail);
-      return { kind: "done" };
+      return {
+        kind: "abortAnswered",
+        commit: await checkpoints.abort(effect.key, effect.reason, effect.detail),
+      };
     case "hash":
       return {
         kind: "hashes",

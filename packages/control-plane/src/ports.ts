@@ -180,7 +180,8 @@ export interface Checkpoints {
       readonly schemaJson: string;
       readonly crcBlockBytes: number;
     };
-    readonly decided: "committed" | "aborted" | null;
+    /** Of this very save, when it is committed already. */
+    readonly commit: string | null;
   }>;
   reportPrepared(
     key: SaveKeyState,
@@ -190,7 +191,8 @@ export interface Checkpoints {
     readonly commit: string;
     readonly reason: Reason;
   }>;
-  abort(key: SaveKeyState, reason: string, detail: string): Promise<"committed" | "aborted">;
+  /** Resolves to its commit when the abort came too late, else to null. */
+  abort(key: SaveKeyState, reason: string, detail: string): Promise<string | null>;
   head(
     run: string,
   ): Promise<{ readonly commit: string; readonly step: number; readonly path: string } | null>;

@@ -197,7 +197,7 @@ describe.skipIf(python === undefined)(
       const begun = await client.call((c) => c.beginSave.bind(c), beginMessage({ step: 50 }), call);
       const request = { key: begun.key, reason: "membership", detail: "a member left" };
       const answer = await client.call((c) => c.abortSave.bind(c), request, call);
-      expect(answer).toEqual({ status: "aborted" });
+      expect(answer).toEqual({ status: "aborted", commit: "" });
       expect(await client.call((c) => c.abortSave.bind(c), request, call)).toEqual(answer);
     });
 

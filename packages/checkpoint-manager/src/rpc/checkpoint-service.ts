@@ -91,6 +91,7 @@ async function beginSave(
     schemaJson: begun.schemaText,
     crcBlockBytes: begun.crcBlockBytes,
     decidedStatus: begun.decided?.status ?? "",
+    commit: begun.decided?.status === "committed" ? commitKey(marker) : "",
   };
 }
 
@@ -125,8 +126,9 @@ async function abortSave(
   { key, reason, detail }: AbortSaveRequest,
 ): Promise<AbortSaveResponse> {
   const code = reason === "" ? "aborted" : reason;
-  const outcome = await world.desk.abort(saveRefOf(key), { code, sentence: detail });
-  return { status: outcome.status };
+  const ref = saveRefOf(key);
+  const { status } = await world.desk.abort(ref, { code, sentence: detail });
+  return { status, commit: status === "committed" ? commitKey(ref.save) : "" };
 }
 
 async function chooseHead(

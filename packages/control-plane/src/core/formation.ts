@@ -6,6 +6,7 @@ import { HANG_MEDIANS, judgeSilence } from "./liveness.ts";
 import { loseMember } from "./members.ts";
 import { discardPrepared } from "./prepared.ts";
 import type { Candidate } from "./resume.ts";
+import { waitsForFinalAbort } from "./saves.ts";
 import type {
   CommittedGeneration,
   GenerationPlan,
@@ -72,7 +73,7 @@ function stillLoading(live: Live): boolean {
 
 function formWhenAble(turn: Turn): void {
   const { live, now } = turn;
-  if (now < live.retryAtMs || waitsForSomebody(turn)) return;
+  if (now < live.retryAtMs || waitsForSomebody(turn) || waitsForFinalAbort(turn)) return;
   const { facts } = live;
   const candidates = idleRanks(live);
   if (facts === null || (live.committed === null && waitsForStragglers(turn))) return;

@@ -1,5 +1,6 @@
 /** The life of a job: (state, event, now, policy) → state and effects. Pure; the shell does the rest. */
 import type { Reason } from "@shardwright/job";
+import { baseOf, end, whileEnded, whileFinishing } from "./ending.ts";
 import { NOTHING_SPENT } from "./failure.ts";
 import { advanceFormation, giveUpMember } from "./formation.ts";
 import { bookSeconds, type LedgerCategory } from "./ledger.ts";
@@ -22,16 +23,19 @@ import {
   beginWhenRecorded,
   checkSaveDeadline,
   giveUpSave,
+  onAbortAnswered,
   onBegun,
   onSaveDecision,
   onSaveFailed,
   onStaged,
   onWrote,
+  takeCommit,
 } from "./saves.ts";
 import type {
   Decision,
   Effect,
-  JobBase,
+  HeadAnswer,
+  In,
   JobEvent,
   JobState,
   Live,
@@ -39,9 +43,7 @@ import type {
   Outcome,
   Policy,
 } from "./state.ts";
-import { beginTurn, change, drop, memberOf, type Turn, tell, want } from "./turn.ts";
-
-type In<P extends JobState["phase"]> = Extract<JobState, { readonly phase: P }>;
+import { beginTurn, change, drop, memberOf, stay, type Turn, tell, want } from "./turn.ts";
 
 export function decide(state: JobState, event: JobEvent, now: number, policy: Policy): Decision {
   if (isStale(state, event)) return stay(state);
@@ -69,10 +71,6 @@ function isStale(state: JobState, event: JobEvent): boolean {
   return (
     member === undefined || member.incarnation !== event.incarnation || member.state === "lost"
   );
-}
-
-function stay(state: JobState): Decision {
-  return { state, told: [], generation: null };
 }
 
 function whileQueued(state: In<"queued">, event: JobEvent, now: number): Decision {
@@ -330,14 +328,16 @@ function onSettled(turn: Turn, effectId: string, outcome: Outcome): void {
       }
       return;
     case "head":
-      if (turn.live.seeking !== null)
-        change(turn, { seeking: { ...turn.live.seeking, head: outcome.head } });
+      onHead(turn, outcome.head);
       return;
     case "begun":
       onBegun(turn, effectId, outcome);
       return;
     case "save":
       if (effect.kind === "reportPrepared") onSaveDecision(turn, effect.key.saveId, outcome);
+      return;
+    case "abortAnswered":
+      if (effect.kind === "abortSave") onAbortAnswered(turn, effect, outcome.commit);
       return;
     case "failed":
       onEffectFailed(turn, effect, outcome.reason);
@@ -349,6 +349,14 @@ function onSettled(turn: Turn, effectId: string, outcome: Outcome): void {
     default:
       outcome satisfies never;
   }
+}
+
+/** What is chosen is committed, whether or not its commit was ever heard of here. */
+function onHead(turn: Turn, head: HeadAnswer): void {
+  const { seeking, lastCommit } = turn.live;
+  if (seeking !== null) change(turn, { seeking: { ...seeking, head } });
+  if (head.kind === "commit" && head.step > (lastCommit?.step ?? 0))
+    takeCommit(turn, head.step, head.commit);
 }
 
 /** The shell gave up on an effect after its own tries. */
@@ -365,9 +373,12 @@ function onEffectFailed(turn: Turn, effect: Effect, reason: Reason): void {
     case "chooseHead":
       change(turn, { seeking: null, retryAtMs: turn.now + 1_000 });
       return;
+    case "abortSave":
+      // Nobody decided it: whoever comes next to the checkpoint-manager does. Another save in flight goes on.
+      pay(turn, "storage", reason.sentence);
+      return;
     case "beginSave":
     case "reportPrepared":
-    case "abortSave":
       pay(turn, "storage", reason.sentence);
       if (turn.failed === null) giveUpSave(turn, reason.sentence);
       return;
@@ -419,126 +430,7 @@ function finalCommitOf({ facts, step, lastCommit }: Live): string | null {
   return isAll ? lastCommit.commit : null;
 }
 
-function baseOf(state: JobState): JobBase {
-  const { uid, spec, submittedPlan, reason, effects, ledger, sinceMs } = state;
-  return { uid, spec, submittedPlan, reason, effects, ledger, sinceMs };
-}
-
 export function categoryOf(live: Live): LedgerCategory {
   if (live.committed === null) return "starting";
   return live.committed.mode === "running" && live.prepared === null ? "productive" : "resharding";
-}
-
-function whileFinishing(state: In<"finishing">, event: JobEvent, now: number): Decision {
-  if (event.kind === "cancel") return stay(state);
-  if (event.kind !== "settled") return stay(state);
-  const effect = state.effects.find(({ id }) => id === event.effectId);
-  if (effect === undefined) return stay(state);
-  const effects = state.effects.filter(({ id }) => id !== event.effectId);
-  const { outcome } = event;
-  if (outcome.kind === "failed" && effect.kind !== "release") {
-    return end(
-      { ...state, effects },
-      "failed",
-      { code: "ExportFailed", sentence: outcome.reason.sentence },
-      now,
-    );
-  }
-  const released =
-    effect.kind === "release" ? { ledger: bookSeconds(state.ledger, "idle", 0, now) } : {};
-  let next: In<"finishing"> = { ...state, ...released, effects };
-  if (outcome.kind === "hashes") {
-    const { weightsSha256, stateSha256, consumedSha256 } = outcome;
-    const exports = state.spec.export.map(
-      (_, index): Effect => ({
-        id: `export:${index}`,
-        kind: "export",
-        commit: state.commit,
-        index,
-      }),
-    );
-    next = {
-      ...next,
-      hashes: { weightsSha256, stateSha256, consumedSha256 },
-      effects: [...effects, ...exports],
-    };
-  }
-  if (outcome.kind === "exported" && effect.kind === "export") {
-    next = {
-      ...next,
-      exports: next.exports.map((known, index) =>
-        index === effect.index ? outcome.location : known,
-      ),
-    };
-  }
-  return completeWhenDone(next, now);
-}
-
-function completeWhenDone(state: In<"finishing">, now: number): Decision {
-  const { hashes, exports, effects } = state;
-  if (hashes === null || effects.length > 0 || exports.includes(null))
-    return { state, told: [], generation: null };
-  const artifacts = state.spec.export.map(({ format }, index) => ({
-    format,
-    location: exports[index] ?? "",
-  }));
-  const reason = {
-    code: "Complete",
-    sentence: `${state.live.step} steps; weights ${hashes.weightsSha256.slice(0, 12)}…`,
-  };
-  return {
-    state: {
-      ...baseOf(state),
-      phase: "complete",
-      live: state.live,
-      result: { ...hashes, artifacts },
-      reason,
-      effects: [],
-      sinceMs: now,
-    },
-    told: [{ reason, severity: "normal" }],
-    generation: null,
-  };
-}
-
-/** The job ends here; its members are released, nothing else that was wanted is wanted any more. */
-function end(
-  state: JobState,
-  phase: "failed" | "cancelled",
-  reason: Reason,
-  now: number,
-): Decision {
-  const live = "live" in state ? state.live : null;
-  const saves = state.effects.filter(({ kind }) => kind === "abortSave");
-  const release: Effect[] = live === null ? [] : [{ id: "release", kind: "release", why: phase }];
-  const begun = live?.save?.begun ?? null;
-  if (begun !== null) {
-    saves.push({
-      id: `abort:${begun.key.saveId}`,
-      kind: "abortSave",
-      key: begun.key,
-      reason: phase,
-      detail: reason.sentence,
-    });
-  }
-  return {
-    state: { ...baseOf(state), phase, live, reason, effects: [...saves, ...release], sinceMs: now },
-    told: [{ reason, severity: phase === "failed" ? "warning" : "normal" }],
-    generation: null,
-  };
-}
-
-/** Only what is still to be cleaned up matters; members are paid for until they are released. */
-function whileEnded(
-  state: In<"complete" | "failed" | "cancelled">,
-  event: JobEvent,
-  now: number,
-): Decision {
-  if (event.kind !== "settled") return stay(state);
-  const effect = state.effects.find(({ id }) => id === event.effectId);
-  if (effect === undefined) return stay(state);
-  const effects = state.effects.filter(({ id }) => id !== event.effectId);
-  const ledger =
-    effect.kind === "release" ? bookSeconds(state.ledger, "idle", 0, now) : state.ledger;
-  return { state: { ...state, ledger, effects }, told: [], generation: null };
 }

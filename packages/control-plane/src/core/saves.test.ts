@@ -122,7 +122,7 @@ const begun = (step: number): JobEvent => ({
       schemaJson: "",
       crcBlockBytes: 1,
     },
-    decided: null,
+    commit: null,
   },
 });
 const ids = (state: JobState): string[] => state.effects.map(({ id }) => id);
@@ -198,6 +198,66 @@ describe("a save", () => {
     expect(live(state).save).toBeNull();
     expect(ids(state)).toContain("abort:s10");
     expect(told(state, "m0")).toContain("decided:1:10");
+  });
+
+  it("that is committed already is taken as it is, and not written", () => {
+    const before = begun(10) as Extract<JobEvent, { kind: "settled" }>;
+    const committed: JobEvent = {
+      ...before,
+      outcome: { ...before.outcome, commit: "c10" } as typeof before.outcome,
+    };
+    const state = after(training(), staged("m0", 10), staged("m1", 10), committed);
+    expect(live(state)).toMatchObject({ save: null, lastCommit: { step: 10, commit: "c10" } });
+    expect(told(state, "m0")).toContain("decided:1:10");
+    expect(told(state, "m0")).not.toContain("persist:s10");
+  });
+
+  it("that was committed before its abort came is committed, and never in place of a newer one", () => {
+    const answered = (commit: string | null): JobEvent => ({
+      kind: "settled",
+      effectId: "abort:s10",
+      outcome: { kind: "abortAnswered", commit },
+    });
+    const failed: MemberEvent = {
+      kind: "saveFailed",
+      member: "m0",
+      incarnation: 1,
+      key: { run: "u", step: 10, generation: 1, try: 0, saveId: "s10" },
+      writer: 0,
+      reason: { code: "ENOSPC", sentence: "full" },
+    };
+    const state = after(training(), staged("m0", 10), staged("m1", 10), begun(10), failed);
+    expect(live(after(state, answered(null))).lastCommit).toBeNull();
+    expect(live(after(state, answered("c10"))).lastCommit).toMatchObject({ commit: "c10" });
+    const codes = (event: JobEvent): string[] =>
+      decide(state, event, 1_000, POLICY_DEFAULT).told.map(({ reason }) => reason.code);
+    expect(codes(answered(null))).toEqual(["SaveAborted"]);
+    expect(codes(answered("c10"))).toEqual(["CheckpointCommitted"]);
+    const newer = { step: 15, commit: "c15", committedMs: 0 };
+    const later: JobState = {
+      ...state,
+      phase: "active",
+      live: { ...live(state), lastCommit: newer },
+    } as JobState;
+    expect(live(after(later, answered("c10"))).lastCommit).toEqual(newer);
+  });
+
+  it("whose abort nobody hears leaves the one in flight alone", () => {
+    const state = after(training(), staged("m0", 10), begun(10), {
+      kind: "saveFailed",
+      member: "m0",
+      incarnation: 1,
+      key: { run: "u", step: 10, generation: 1, try: 0, saveId: "s10" },
+      writer: 0,
+      reason: { code: "ENOSPC", sentence: "full" },
+    });
+    const next = after(state, { kind: "stepped", step: 12, facts: progress }, staged("m0", 12), {
+      kind: "settled",
+      effectId: "abort:s10",
+      outcome: { kind: "failed", reason: { code: "EffectFailed", sentence: "away" } },
+    });
+    expect(live(next).save?.step).toBe(12);
+    expect(live(next).spent.storage).toBe(1);
   });
 
   it("is given up when its deadline has passed", () => {

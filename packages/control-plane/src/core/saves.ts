@@ -1,5 +1,5 @@
 /** Saves of one job: one in flight, decided once, remembered until every member has heard. */
-import type { DecidedSave, MemberEvent, Outcome, SaveState } from "./state.ts";
+import type { DecidedSave, Effect, Live, MemberEvent, Outcome, SaveState } from "./state.ts";
 import { change, drop, type Turn, tell, want } from "./turn.ts";
 
 type Of<K extends MemberEvent["kind"]> = Extract<MemberEvent, { readonly kind: K }>;
@@ -70,7 +70,16 @@ export function onBegun(
 ): void {
   const { save } = turn.live;
   if (save === null || effectId !== `begin:${save.step}:${save.generation}`) return;
-  change(turn, { save: { ...save, begun: outcome.begun } });
+  const { begun, commit } = outcome;
+  if (commit === null) {
+    change(turn, { save: { ...save, begun } });
+    return;
+  }
+  // Committed while nobody here could hear of it: these are the bits, they are not written a second time.
+  const { step, generation } = save;
+  decided(turn, { step, generation, key: begun.key, status: "committed" });
+  forgetSave(turn, save);
+  takeCommit(turn, step, commit);
 }
 
 export function onWrote(turn: Turn, event: Of<"wrote">): void {
@@ -111,11 +120,40 @@ export function onSaveDecision(
     if (trigger === "final") saveAgain(turn);
     return;
   }
-  change(turn, { lastCommit: { step, commit: outcome.commit, committedMs: turn.now } });
-  tell(
-    turn,
-    "CheckpointCommitted",
-    `the checkpoint of step ${step} is committed: ${outcome.commit}`,
+  takeCommit(turn, step, outcome.commit);
+}
+
+/** A checkpoint exists now, as far as is known here. */
+export function takeCommit(turn: Turn, step: number, commit: string): void {
+  change(turn, { lastCommit: newestCommit(turn.live, { step, commit, committedMs: turn.now }) });
+  tell(turn, "CheckpointCommitted", `the checkpoint of step ${step} is committed: ${commit}`);
+}
+
+/** What is heard late, of an older step, never takes the place of what is known. */
+export function newestCommit(
+  { lastCommit }: Live,
+  found: NonNullable<Live["lastCommit"]>,
+): NonNullable<Live["lastCommit"]> {
+  return lastCommit === null || found.step > lastCommit.step ? found : lastCommit;
+}
+
+/** The checkpoint-manager has the last word: a save that it had committed before it heard of the abort is committed. */
+export function onAbortAnswered(
+  turn: Turn,
+  { key, detail }: Extract<Effect, { readonly kind: "abortSave" }>,
+  commit: string | null,
+): void {
+  if (commit === null) {
+    tell(turn, "SaveAborted", `the save of step ${key.step} was aborted: ${detail}`, "warning");
+  } else takeCommit(turn, key.step, commit);
+}
+
+/** Whether the last step is checkpointed is not known while the abort of its save is not answered. */
+export function waitsForFinalAbort({ live, effects }: Turn): boolean {
+  const { facts } = live;
+  return effects.some(
+    (effect) =>
+      effect.kind === "abortSave" && facts !== null && effect.key.step >= facts.totalSteps,
   );
 }
 
@@ -176,7 +214,8 @@ function abortSave(turn: Turn, reason: string, detail: string): void {
       reason,
       detail,
     });
-  tell(turn, "SaveAborted", `the save of step ${step} was aborted: ${detail}`, "warning");
+  // What was begun may be committed all the same; the answer says.
+  else tell(turn, "SaveAborted", `the save of step ${step} was aborted: ${detail}`, "warning");
   if (trigger === "final") saveAgain(turn);
 }
 

@@ -293,6 +293,9 @@ export type JobState = JobBase &
     | { readonly phase: "failed" | "cancelled"; readonly live: Live | null }
   );
 
+/** The job in this phase. */
+export type In<P extends JobState["phase"]> = Extract<JobState, { readonly phase: P }>;
+
 export interface FinalResult {
   readonly weightsSha256: string;
   readonly stateSha256: string;
@@ -425,8 +428,11 @@ export type Outcome =
   | {
       readonly kind: "begun";
       readonly begun: NonNullable<SaveState["begun"]>;
-      readonly decided: "committed" | "aborted" | null;
+      /** Of this very save, when it is committed already: nothing is written again. */
+      readonly commit: string | null;
     }
+  /** What the checkpoint-manager says to an abort: the commit when it came too late, null when it is aborted. */
+  | { readonly kind: "abortAnswered"; readonly commit: string | null }
   | {
       readonly kind: "save";
       readonly status: "waiting" | "committed" | "aborted";

@@ -1,9 +1,11 @@
 /** One decision in the making: local to a call of `decide`, never kept. */
 import type { Reason } from "@shardwright/job";
 import type {
+  Decision,
   Effect,
   GenerationRow,
   JobBase,
+  JobState,
   Live,
   MemberState,
   Policy,
@@ -85,4 +87,9 @@ export function changeRanks(
       ranks: member.ranks.map((rank) => (matches(member, rank) ? { ...rank, ...part } : rank)),
     })),
   });
+}
+
+/** Nothing changes. */
+export function stay(state: JobState): Decision {
+  return { state, told: [], generation: null };
 }

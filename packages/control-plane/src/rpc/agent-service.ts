@@ -64,8 +64,9 @@ export async function* agentSession(
 function refuseFenced(record: JobRecord, claims: MemberClaims): void {
   const live = "live" in record.state ? record.state.live : null;
   const member = live?.members.find(({ name }) => name === claims.member);
-  const isOver = record.state.phase !== "active";
-  if (isOver || member?.incarnation === claims.incarnation) return;
+  // A member that left before the end is told to stop; one that was replaced is never heard, also not after the end.
+  const hasLeft = member === undefined && record.state.phase !== "active";
+  if (hasLeft || member?.incarnation === claims.incarnation) return;
   throw new Fault(
     "conflict",
     `incarnation ${claims.incarnation} of member ${claims.member} was replaced by ${member?.incarnation ?? "none"}`,

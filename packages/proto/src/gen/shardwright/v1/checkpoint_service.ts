@@ -57,6 +57,8 @@ export interface BeginSaveResponse {
   crcBlockBytes: number;
   /** Set when this save was decided before. */
   decidedStatus: string;
+  /** Its commit key, when it was decided as committed. */
+  commit: string;
 }
 
 export interface ReportPreparedRequest {
@@ -81,6 +83,8 @@ export interface AbortSaveRequest {
 
 export interface AbortSaveResponse {
   status: string;
+  /** Its commit key, when the abort came too late: the save is committed. */
+  commit: string;
 }
 
 export interface ChooseHeadRequest {
@@ -375,7 +379,15 @@ export const BeginSaveRequest: MessageFns<BeginSaveRequest> = {
 };
 
 function createBaseBeginSaveResponse(): BeginSaveResponse {
-  return { key: undefined, directory: "", schemaSha256: "", schemaJson: "", crcBlockBytes: 0, decidedStatus: "" };
+  return {
+    key: undefined,
+    directory: "",
+    schemaSha256: "",
+    schemaJson: "",
+    crcBlockBytes: 0,
+    decidedStatus: "",
+    commit: "",
+  };
 }
 
 export const BeginSaveResponse: MessageFns<BeginSaveResponse> = {
@@ -397,6 +409,9 @@ export const BeginSaveResponse: MessageFns<BeginSaveResponse> = {
     }
     if (message.decidedStatus !== "") {
       writer.uint32(50).string(message.decidedStatus);
+    }
+    if (message.commit !== "") {
+      writer.uint32(58).string(message.commit);
     }
     return writer;
   },
@@ -462,6 +477,14 @@ export const BeginSaveResponse: MessageFns<BeginSaveResponse> = {
             message.decidedStatus = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.commit = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -485,6 +508,7 @@ export const BeginSaveResponse: MessageFns<BeginSaveResponse> = {
     message.schemaJson = object.schemaJson ?? "";
     message.crcBlockBytes = object.crcBlockBytes ?? 0;
     message.decidedStatus = object.decidedStatus ?? "";
+    message.commit = object.commit ?? "";
     return message;
   },
 };
@@ -744,13 +768,16 @@ export const AbortSaveRequest: MessageFns<AbortSaveRequest> = {
 };
 
 function createBaseAbortSaveResponse(): AbortSaveResponse {
-  return { status: "" };
+  return { status: "", commit: "" };
 }
 
 export const AbortSaveResponse: MessageFns<AbortSaveResponse> = {
   encode(message: AbortSaveResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.status !== "") {
       writer.uint32(10).string(message.status);
+    }
+    if (message.commit !== "") {
+      writer.uint32(18).string(message.commit);
     }
     return writer;
   },
@@ -776,6 +803,14 @@ export const AbortSaveResponse: MessageFns<AbortSaveResponse> = {
             message.status = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.commit = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -794,6 +829,7 @@ export const AbortSaveResponse: MessageFns<AbortSaveResponse> = {
   fromPartial(object: DeepPartial<AbortSaveResponse>): AbortSaveResponse {
     const message = createBaseAbortSaveResponse();
     message.status = object.status ?? "";
+    message.commit = object.commit ?? "";
     return message;
   },
 };
