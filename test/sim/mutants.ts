@@ -184,8 +184,38 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "keep the ledger open after the release",
-    file: "ending.ts",
-    rule: `effect.kind === "release" ? bookSeconds(state.ledger, "idle", 0, now) : state.ledger;`,
-    instead: "state.ledger;",
+    file: "ledger.ts",
+    rule: `return state.phase === "active" || state.effects.some(({ kind }) => kind === "release");`,
+    instead: "return true;",
+  },
+  {
+    name: "book an interval twice",
+    file: "ledger-account.ts",
+    rule: "const next = { sinceMs: until };",
+    instead: "const next = { sinceMs: account.sinceMs };",
+  },
+  {
+    name: "book a lost step twice",
+    file: "ledger-account.ts",
+    rule: "return { ...sums, partial: 0, totals: withMore(sums.totals, category, sums.partial) };",
+    instead: "return { ...sums, totals: withMore(sums.totals, category, sums.partial) };",
+  },
+  {
+    name: "forget what a released member had",
+    file: "ledger.ts",
+    rule: "closed: gone.reduce(addSums, ledger.closed),",
+    instead: "closed: ledger.closed,",
+  },
+  {
+    name: "book the ranks of a member by its state",
+    file: "ledger.ts",
+    rule: `if (slot.state === "loading" || member.state === "lost") return "starting";`,
+    instead: `if (member.state !== "loaded") return "starting";`,
+  },
+  {
+    name: "leave a job that is over unsettled",
+    file: "ledger.ts",
+    rule: "if (after.phase !== before.phase) ledger = bookEnd(ledger, after);",
+    instead: "",
   },
 ];

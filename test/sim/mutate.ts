@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
+import * as accounts from "@shardwright/job/accounts";
 import * as planner from "@shardwright/planner";
 import { build, type Plugin } from "esbuild";
 import type { Core } from "./plane.ts";
@@ -21,12 +22,12 @@ export interface Edit {
 }
 
 const CORE = fileURLToPath(new URL("../../packages/control-plane/src/core/", import.meta.url));
-/** Where the bundle finds the planner that this process has loaded already. */
-const PLANNER = "shardwrightSimulationPlanner";
+/** Where the bundle finds the packages that this process has loaded already. */
+const HOST = "shardwrightSimulationHost";
 
 /** Rejects when the rule is not in the source any more: then the mutant, or the rule, needs a new look. */
 export async function mutated(mutant: Mutant): Promise<Core> {
-  Object.assign(globalThis, { [PLANNER]: planner });
+  Object.assign(globalThis, { [HOST]: { ...planner, ...accounts } });
   const result = await build({
     stdin: {
       contents: [
@@ -54,7 +55,7 @@ function rewriting(mutant: Mutant): Plugin {
     setup(bundle) {
       bundle.onResolve({ filter: /^@shardwright\// }, ({ path }) => ({ path, namespace: "host" }));
       bundle.onLoad({ filter: /.*/, namespace: "host" }, () => ({
-        contents: `module.exports = globalThis.${PLANNER};`,
+        contents: `module.exports = globalThis.${HOST};`,
         loader: "js",
       }));
       bundle.onLoad({ filter: /core\/[a-z-]+\.ts$/ }, ({ path }) => {

@@ -9,6 +9,7 @@ import type {
   JobState,
   Outcome,
 } from "../../packages/control-plane/src/core/state.ts";
+import { NOTHING_MEASURED } from "../../packages/control-plane/src/core/step-measure.ts";
 import type { Agent, Said } from "./agent.ts";
 import { Away, Refusal } from "./checkpoint-desk.ts";
 import type { LaneReport } from "./rank.ts";
@@ -349,6 +350,7 @@ const NO_FACTS = {
   processedTokens: 0,
   meanSeconds: 0.5,
   tokensPerSecond: 0,
+  measured: NOTHING_MEASURED,
 };
 
 export type { Directive };

@@ -1,4 +1,6 @@
 /** What must always hold, and what must hold at the end. A violation is thrown with its name. */
+import { LEDGER_CATEGORIES } from "@shardwright/job/accounts";
+import { holdsMembers, totalOf } from "../../packages/control-plane/src/core/ledger.ts";
 import type {
   Decision,
   Effect,
@@ -29,9 +31,12 @@ export class Watch {
   private readonly committedSteps = new Map<number, number>();
   /** Highest version that any rank applied in a generation: everybody was at its barrier. */
   private readonly barrier = new Map<number, number>();
-  private heldSinceMs: number | null = null;
-  private releasedMs: number | null = null;
   private lastSaves = 0;
+  /** When each member's devices were held. */
+  private readonly holds = new Map<
+    string,
+    { sinceMs: number; beforeMs: number; untilMs: number | null }
+  >();
   generations = 0;
   checkpointRestores = 0;
 
@@ -45,7 +50,7 @@ export class Watch {
   decided(before: JobState, event: JobEvent, { state }: Decision): void {
     const was = liveOf(before);
     const is = liveOf(state);
-    if (is !== null && this.heldSinceMs === null) this.heldSinceMs = this.world.agenda.now;
+    this.ledgerHolds(before, state);
     if (was !== null && is !== null) {
       this.echoes(was, before, event, state);
       if (state.phase === "active") {
@@ -62,8 +67,7 @@ export class Watch {
     this.budgets(state);
     this.effectsLeave(before, state, event);
     this.completes(before, state);
-    if (event.kind === "settled" && event.effectId === "release")
-      this.releasedMs ??= this.world.agenda.now;
+    this.endsReleased(before, state);
   }
 
   private echoes(was: Live, before: JobState, event: JobEvent, state: JobState): void {
@@ -276,6 +280,17 @@ export class Watch {
     );
   }
 
+  /** Members do not find out by themselves that nobody wants them any more. */
+  private endsReleased(before: JobState, state: JobState): void {
+    const isOver = state.phase === "failed" || state.phase === "cancelled";
+    if (before.phase !== "active" || !isOver) return;
+    this.must(
+      "a job that ends releases its members",
+      state.effects.some(({ kind }) => kind === "release"),
+      `it is ${state.phase} with ${state.effects.length} effects`,
+    );
+  }
+
   // -- ranks
 
   rankRuns({ member, localRank }: Rank, generation: number, step: number): void {
@@ -362,14 +377,75 @@ export class Watch {
     if (state.phase === "failed") this.failsRightly(state);
     if (state.phase === "cancelled")
       this.must("cancelled only when asked", world.wasCancelled, state.reason.sentence);
-    const ranks = liveOf(state)?.members.length ?? 0;
-    const heldMs = (this.releasedMs ?? world.agenda.now) - (this.heldSinceMs ?? world.agenda.now);
-    const booked = Object.values(state.ledger.totals).reduce((sum, one) => sum + one, 0);
+    this.ledgerCloses(state);
+  }
+
+  /** Against a clock of our own: when each member was first and last held. */
+  private ledgerHolds(before: JobState, state: JobState): void {
+    const { now } = this.world.agenda;
+    const held = holdsMembers(state) ? (liveOf(state)?.members ?? []) : [];
+    for (const [name, hold] of this.holds) {
+      if (hold.untilMs === null && !held.some((one) => one.name === name)) hold.untilMs = now;
+    }
+    for (const { name } of held) {
+      const hold = this.holds.get(name);
+      if (hold === undefined) this.holds.set(name, { sinceMs: now, beforeMs: 0, untilMs: null });
+      else if (hold.untilMs !== null) {
+        const beforeMs = hold.beforeMs + hold.untilMs - hold.sinceMs;
+        this.holds.set(name, { sinceMs: now, beforeMs, untilMs: null });
+      }
+    }
+    const { ledger } = state;
+    for (const account of ledger.open) {
+      const hold = this.holds.get(account.member);
+      const heldMs = (ledger.bookedMs - (hold?.sinceMs ?? 0)) * this.world.ranksPerMember;
+      this.must(
+        "every held millisecond of a member is booked once",
+        account.held === heldMs && heldMs >= 0,
+        `${account.held} of ${heldMs} ms of ${account.member}`,
+      );
+    }
+    for (const sums of [...ledger.open, ledger.closed]) {
+      const parts = [sums.unsettled, sums.partial, ...Object.values(sums.totals)];
+      this.must(
+        "an account is the sum of its categories",
+        parts.every((ms) => ms >= 0) && parts.reduce((sum, ms) => sum + ms, 0) === sums.held,
+        `${parts.join(" + ")} are not ${sums.held}`,
+      );
+    }
+    const was = totalOf(before.ledger).totals;
+    const is = totalOf(ledger).totals;
+    for (const category of LEDGER_CATEGORIES)
+      this.must(
+        "what is booked stays booked",
+        (is[category] ?? 0) >= (was[category] ?? 0),
+        `${category} ${was[category]} → ${is[category]}`,
+      );
+  }
+
+  private ledgerCloses(state: JobState): void {
+    const { world } = this;
+    const total = totalOf(state.ledger);
+    const heldMs = [...this.holds.values()].reduce(
+      (sum, { sinceMs, beforeMs, untilMs }) => sum + beforeMs + (untilMs ?? sinceMs) - sinceMs,
+      0,
+    );
     this.must(
       "the ledger is held ranks × wall time",
-      booked === ranks * world.ranksPerMember * heldMs,
-      `${booked} booked, ${ranks * world.ranksPerMember} ranks × ${heldMs} ms`,
+      state.ledger.open.length === 0 && total.held === heldMs * world.ranksPerMember,
+      `${total.held} booked, ${heldMs} ms × ${world.ranksPerMember} ranks`,
     );
+    this.must(
+      "nothing is unsettled at the end",
+      total.unsettled + total.partial === 0,
+      `${total.unsettled} + ${total.partial}`,
+    );
+    if (state.phase === "complete")
+      this.must(
+        "work that counts is productive",
+        (total.totals.productive ?? 0) > 0,
+        JSON.stringify(total.totals),
+      );
   }
 
   private failsRightly(state: JobState): void {

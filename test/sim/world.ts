@@ -3,6 +3,7 @@
 import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
 import type { JobState, Policy } from "../../packages/control-plane/src/core/state.ts";
 import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/state.ts";
+import { NOTHING_TALLIED } from "../../packages/control-plane/src/core/tally.ts";
 import { aPlan, aSpec } from "../support/job-builder.ts";
 import { Agenda, Pipe } from "./agenda.ts";
 import { Agent, type JobFacts, type Said, type Told } from "./agent.ts";
@@ -501,6 +502,7 @@ function queuedState(scenario: Scenario): JobState {
     reason: { code: "Submitted", sentence: "waits" },
     effects: [],
     ledger: openLedger(0),
+    tallies: NOTHING_TALLIED,
     sinceMs: 0,
   };
 }

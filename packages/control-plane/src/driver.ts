@@ -62,11 +62,15 @@ export function createDriver(world: DriverWorld): Driver {
         log.error({ err: reason, effect: id }, "settling an effect has failed"),
       );
   };
+  const deciding = { store, now: clock.now, policy, log, cache, act };
   const deliver = async (uid: string, event: JobEvent): Promise<void> => {
     if (stopping.signal.aborted) return;
-    await queue.run(uid, () =>
-      reconcile(uid, event, { store, now: clock.now, policy, log, cache, act }),
-    );
+    await queue.run(uid, () => reconcile(uid, event, deciding));
+  };
+  /** Nobody is heard any more by now: the last thing that is decided is that nothing is held. */
+  const park = async (uid: string): Promise<void> => {
+    const parked = reconcile(uid, { kind: "parked" }, { ...deciding, act: () => undefined });
+    await parked.catch((reason: unknown) => log.error({ err: reason, uid }, "parking has failed"));
   };
   const wakeScheduler = (): void => {
     if (cycleWanted || stopping.signal.aborted) return;
@@ -155,6 +159,7 @@ export function createDriver(world: DriverWorld): Driver {
         });
       }
       await Promise.all(active.map(({ uid }) => launcher.release(uid)));
+      for (const { uid } of active) await park(uid);
       await launcher.stopStore();
     },
   };

@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { aDocument, aPlan, aSpec } from "../../../test/support/job-builder.ts";
 import { openLedger } from "./core/ledger.ts";
 import { type JobState, POLICY_DEFAULT } from "./core/state.ts";
+import { NOTHING_TALLIED } from "./core/tally.ts";
 import type { JobRecord } from "./ports.ts";
 import { type ReconcileWorld, reconcile } from "./reconcile.ts";
 import type { Journal } from "./store/journal.ts";
@@ -28,6 +29,7 @@ beforeEach(async () => {
     reason: { code: "Submitted", sentence: "waits" },
     effects: [],
     ledger: openLedger(0),
+    tallies: NOTHING_TALLIED,
     sinceMs: 0,
   };
   const status = queuedStatus(state.reason, aPlan());

@@ -1,6 +1,7 @@
 import { memberName } from "@shardwright/job";
 import { type Holding, scheduleCycle, type WaitingJob, withHoldings } from "@shardwright/scheduler";
-import type { JobEvent, JobState } from "./core/state.ts";
+import { holdsMembers } from "./core/ledger.ts";
+import type { JobEvent } from "./core/state.ts";
 import type { JobRecord, JobStore, Launcher } from "./ports.ts";
 
 export interface ScheduleWorld {
@@ -35,7 +36,7 @@ export async function runCycle(world: ScheduleWorld): Promise<void> {
 
 /** The slots that the members of a job hold. */
 export function holdingsOf({ uid, state }: JobRecord): Holding[] {
-  const live = "live" in state && !isReleased(state) ? state.live : null;
+  const live = "live" in state && holdsMembers(state) ? state.live : null;
   if (live === null) return [];
   return live.members.map(({ node }) => ({
     job: uid,
@@ -43,12 +44,6 @@ export function holdingsOf({ uid, state }: JobRecord): Holding[] {
     node,
     slots: live.plan.ranksPerMember,
   }));
-}
-
-/** Its members are gone: what it had is free. */
-function isReleased(state: JobState): boolean {
-  const isOver = state.phase !== "queued" && state.phase !== "active";
-  return isOver && !state.effects.some(({ kind }) => kind === "release");
 }
 
 function waitingOf(record: JobRecord): WaitingJob[] {

@@ -1,4 +1,4 @@
-import { StepReport } from "@shardwright/proto";
+import { SectionSeconds, StepReport } from "@shardwright/proto";
 import { describe, expect, it } from "vitest";
 import type { JobHistory, LaneRow } from "./ports.ts";
 import { createStepRows, type Recorded } from "./step-rows.ts";
@@ -85,5 +85,41 @@ describe("step rows", () => {
     rows.add(report(1, 0, 1), context);
     await settled();
     expect(told.at(-1)?.step).toBe(1);
+  });
+});
+
+describe("what steps take", () => {
+  it("counts each step once, by its slowest rank, and goes on from what is known", async () => {
+    const { history } = journal();
+    const told: Recorded[] = [];
+    const recorded = (_: string, one: Recorded) => void told.push(one);
+    const rows = createStepRows({ history, now: () => 7, recorded, failed: () => undefined });
+    const timed = (step: number, lane: number, seconds: number, more = {}): StepReport => ({
+      ...report(step, lane),
+      seconds,
+      sections: SectionSeconds.fromPartial({ forwardBackward: seconds }),
+      rssBytes: BigInt(Math.round(seconds * 100)),
+      ...more,
+    });
+    const context = { uid: "u", lanes: LANES, known: { step: 0, facts: null } };
+    rows.add(timed(1, 0, 2, { stallSeconds: 0.5 }), context);
+    rows.add(timed(1, 1, 3, { stallSeconds: 0.25 }), context);
+    rows.add(timed(2, 0, 1), context);
+    rows.add(timed(2, 1, 0), context); // told again after a regroup: took no time
+    await settled();
+    expect(told.flatMap(({ stepSeconds }) => stepSeconds)).toEqual([3, 1]);
+    const facts = told.at(-1)?.facts ?? null;
+    expect(facts?.measured).toMatchObject({
+      steps: 2,
+      seconds: 4,
+      stallSeconds: 0.5,
+      peakBytes: 300,
+      sections: { forward_backward: 4, reduce: 0 },
+    });
+    const later = createStepRows({ history, now: () => 8, recorded, failed: () => undefined });
+    later.add(timed(3, 0, 1), { ...context, known: { step: 2, facts } });
+    later.add(timed(3, 1, 2), { ...context, known: { step: 2, facts } });
+    await settled();
+    expect(told.at(-1)?.facts?.measured).toMatchObject({ steps: 3, seconds: 6, peakBytes: 300 });
   });
 });

@@ -1,7 +1,15 @@
+import type { MeasureView } from "@shardwright/job/accounts";
 import type { StepReport } from "@shardwright/proto";
 import type { StepFacts } from "./core/state.ts";
+import {
+  addStep,
+  NO_RANK_STEP,
+  NOTHING_MEASURED,
+  type RankStep,
+  slower,
+} from "./core/step-measure.ts";
 import type { JobHistory, LaneRow } from "./ports.ts";
-import { laneRowsOf } from "./rpc/agent-wire.ts";
+import { laneRowsOf, rankStepOf } from "./rpc/agent-wire.ts";
 
 /** What the journal holds after a batch of reports. */
 export interface Recorded {
@@ -9,6 +17,8 @@ export interface Recorded {
   readonly step: number;
   /** null while no report with a loss was heard. */
   readonly facts: StepFacts | null;
+  /** Seconds of each step that is new in it and was timed. */
+  readonly stepSeconds: readonly number[];
 }
 
 /** The reports of one job's ranks on their way into the journal; batches share one durable write. */
@@ -38,7 +48,9 @@ interface Pending {
   running: boolean;
   /** Tokens of steps that are not complete yet, by step and lane. */
   readonly tokens: Map<number, Map<number, { trained: number; processed: number }>>;
-  totals: { step: number; trained: number; processed: number };
+  /** What ranks said of steps that are not complete yet. */
+  readonly timed: Map<number, RankStep>;
+  totals: { step: number; trained: number; processed: number; measured: MeasureView };
   /** When how many steps and tokens were done, lately: rates are told over it. */
   readonly window: { atMs: number; step: number; processed: number }[];
 }
@@ -57,7 +69,8 @@ export function createStepRows(world: StepRowsWorld): StepRows {
         const rows = job.rows;
         job.rows = [];
         const step = await world.history.recordLanes(uid, rows, job.context.lanes);
-        world.recorded(uid, { step, facts: factsAfter(job, step, world.now()) });
+        const stepSeconds = countSteps(job, step);
+        world.recorded(uid, { step, facts: factsAfter(job, step, world.now()), stepSeconds });
       }
     } catch (reason) {
       world.failed(uid, reason);
@@ -74,6 +87,7 @@ export function createStepRows(world: StepRowsWorld): StepRows {
       const rows = laneRowsOf(report);
       job.rows.push(...rows);
       for (const row of rows) noteTokens(job, row);
+      noteTime(job, report);
       // A rank that was not there for a step knows what it consumed, not its loss.
       const isKnown = Number.isFinite(report.loss);
       if (isKnown && (job.latest === null || report.step >= job.latest.step)) job.latest = report;
@@ -88,8 +102,16 @@ function begin(context: StepContext): Pending {
     step: known.step,
     trained: known.facts?.trainedTokens ?? 0,
     processed: known.facts?.processedTokens ?? 0,
+    measured: known.facts?.measured ?? NOTHING_MEASURED,
   };
-  return { rows: [], latest: null, context, running: false, tokens: new Map(), totals, window: [] };
+  const [tokens, timed] = [new Map(), new Map()];
+  return { rows: [], latest: null, context, running: false, tokens, timed, totals, window: [] };
+}
+
+function noteTime(job: Pending, report: StepReport): void {
+  const step = Number(report.step);
+  if (step <= job.totals.step) return;
+  job.timed.set(step, slower(job.timed.get(step) ?? NO_RANK_STEP, rankStepOf(report)));
 }
 
 function noteTokens(job: Pending, row: LaneRow): void {
@@ -106,17 +128,28 @@ function forgetOldest(jobs: Map<string, Pending>): void {
   }
 }
 
-/** Facts of the newest report, with totals over every step the journal now holds without a gap. */
-function factsAfter(job: Pending, step: number, now: number): StepFacts | null {
-  const { latest, totals, window } = job;
-  if (latest === null) return null;
+/** Takes every step that the journal now holds without a gap into the totals; the seconds of those that were timed. */
+function countSteps(job: Pending, step: number): readonly number[] {
+  const { totals } = job;
+  const seconds: number[] = [];
   for (let next = totals.step + 1; next <= step; next++) {
     for (const { trained, processed } of job.tokens.get(next)?.values() ?? []) {
       totals.trained += trained;
       totals.processed += processed;
     }
+    const timed = job.timed.get(next) ?? NO_RANK_STEP;
+    totals.measured = addStep(totals.measured, timed);
+    if (timed.seconds > 0) seconds.push(timed.seconds);
     job.tokens.delete(next);
+    job.timed.delete(next);
   }
+  return seconds;
+}
+
+/** Facts of the newest report, with totals over every step that was counted. */
+function factsAfter(job: Pending, step: number, now: number): StepFacts | null {
+  const { latest, totals, window } = job;
+  if (latest === null) return null;
   if (step > totals.step || window.length === 0) {
     totals.step = Math.max(totals.step, step);
     window.push({ atMs: now, step: totals.step, processed: totals.processed });
@@ -134,6 +167,7 @@ function factsAfter(job: Pending, step: number, now: number): StepFacts | null {
     meanSeconds: steps > 0 ? seconds / steps : latest.seconds,
     trainedTokens: totals.trained,
     processedTokens: totals.processed,
+    measured: totals.measured,
     tokensPerSecond: seconds > 0 ? ((last?.processed ?? 0) - (first?.processed ?? 0)) / seconds : 0,
     atMs: now,
   };

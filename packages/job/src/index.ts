@@ -1,3 +1,4 @@
+export * from "./accounts.ts";
 export * from "./canonical-json.ts";
 export * from "./checkpoint.ts";
 export type { ChatMessage, ToolCall } from "./data-messages.ts";

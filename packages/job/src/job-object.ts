@@ -2,6 +2,15 @@
  * The job as `get -o json` gives it: the same object as the Kubernetes resource. Scripts stand on these names.
  * Derived floats are strings, as Kubernetes does it; parts that a job does not have yet are left out.
  */
+import {
+  forEach,
+  goodputOf,
+  LEDGER_CATEGORIES,
+  type LedgerView,
+  type MeasureView,
+  STEP_SECTIONS,
+  type TalliesView,
+} from "./accounts.ts";
 import { API_VERSION, KIND, toPlainDocument } from "./parse.ts";
 import type { EvaluationView, JobStatusView, JobView, PlanView, ProgressView } from "./phase.ts";
 
@@ -59,6 +68,10 @@ function statusToObject(view: JobView): PlainObject {
       : {}),
     ...(status.progress ? { progress: progressToObject(status.progress) } : {}),
     recoveries: recoveriesToObject(status),
+    ...(status.ledger.heldMs > 0
+      ? { ledger: ledgerToObject(status.ledger), tallies: talliesToObject(status.tallies) }
+      : {}),
+    ...(status.measure ? { measured: measureToObject(status.measure) } : {}),
     ...(status.checkpoint
       ? {
           checkpoint: {
@@ -132,6 +145,38 @@ function recoveriesToObject({ recoveries }: JobStatusView): PlainObject {
     count,
     stepsRedone,
     ...(last ? { last: { cause: last.cause, seconds: floatText(last.seconds) } } : {}),
+  };
+}
+
+/** Rank-milliseconds are exact integers; `goodput` counts unsettled training as productive. */
+function ledgerToObject(ledger: LedgerView): PlainObject {
+  const goodput = goodputOf(ledger);
+  return {
+    rankMilliseconds: forEach(LEDGER_CATEGORIES, (name) => ledger.byCategory[name].ms),
+    unsettledRankMilliseconds: ledger.unsettledMs,
+    heldRankMilliseconds: ledger.heldMs,
+    ...(goodput === null ? {} : { goodput: floatText(goodput) }),
+    ...(ledger.bookedMs === 0 ? {} : { bookedTime: timeText(ledger.bookedMs) }),
+  };
+}
+
+function talliesToObject({ lastSave, ...counts }: TalliesView): PlainObject {
+  return {
+    ...counts,
+    ...(lastSave === null
+      ? {}
+      : { lastSave: { bytes: lastSave.bytes, seconds: floatText(lastSave.seconds) } }),
+  };
+}
+
+function measureToObject(measure: MeasureView): PlainObject {
+  const { steps, seconds, sections, stallSeconds, peakBytes } = measure;
+  return {
+    steps,
+    meanStepSeconds: floatText(seconds / Math.max(1, steps)),
+    sectionSeconds: forEach(STEP_SECTIONS, (name) => floatText(sections[name])),
+    stallSeconds: floatText(stallSeconds),
+    peakBytes,
   };
 }
 

@@ -2,6 +2,13 @@
  * What a user reads of a job: the state, the conditions, the plan, the numbers. A projection that the control
  * plane makes; nothing is decided from it. Times are milliseconds since 1970, counts and bytes safe integers.
  */
+import {
+  type LedgerView,
+  type MeasureView,
+  NO_LEDGER,
+  NO_TALLIES,
+  type TalliesView,
+} from "./accounts.ts";
 import type { Reason } from "./faults.ts";
 import type { JobUid } from "./ids.ts";
 import type { JobDocument } from "./spec.ts";
@@ -237,6 +244,10 @@ export interface JobStatusView {
   readonly checkpoint: CheckpointView | null;
   readonly result: ResultView | null;
   readonly evaluations: readonly EvaluationView[];
+  readonly ledger: LedgerView;
+  readonly tallies: TalliesView;
+  /** null until a step was timed. */
+  readonly measure: MeasureView | null;
 }
 
 /** A job as readers see it. */
@@ -268,6 +279,9 @@ export function queuedStatus(reason: Reason, plan: PlanView | null): JobStatusVi
     checkpoint: null,
     result: null,
     evaluations: [],
+    ledger: NO_LEDGER,
+    tallies: NO_TALLIES,
+    measure: null,
   };
 }
 

@@ -1,5 +1,6 @@
 import { Job } from "@shardwright/proto";
 import { describe, expect, it } from "vitest";
+import { NO_LEDGER, NO_TALLIES } from "./accounts.ts";
 import { Fault } from "./faults.ts";
 import { makeJobUid } from "./ids.ts";
 import { floatText, jobToObject, timeText } from "./job-object.ts";
@@ -96,6 +97,33 @@ const status: JobStatusView = {
     { metric: "exact_match", variant: "base", value: 0.031 },
     { metric: "exact_match", variant: "tuned", value: 0.712 },
   ],
+  ledger: {
+    ...NO_LEDGER,
+    byCategory: {
+      ...NO_LEDGER.byCategory,
+      productive: { ms: 2 ** 41, openRanks: 0 },
+      redone: { ms: 500, openRanks: 1 },
+    },
+    heldMs: 2 ** 41 + 700,
+    unsettledMs: 200,
+    trainingRanks: 3,
+    bookedMs: 1_790_000_000_000,
+  },
+  tallies: {
+    ...NO_TALLIES,
+    interruptions: { ...NO_TALLIES.interruptions, hang: 1 },
+    recoveries: { ...NO_TALLIES.recoveries, respawn: 3 },
+    saves: 2,
+    lastSave: { bytes: 2 ** 40, seconds: 1.5 },
+    movedBytes: 2 ** 42,
+  },
+  measure: {
+    steps: 118,
+    seconds: 88.5,
+    sections: { data: 1, forward_backward: 80, reduce: 4, optimizer: 2, gather: 1, other: 0.5 },
+    stallSeconds: 0.25,
+    peakBytes: 2 ** 33,
+  },
 };
 
 function viewWith(more: Partial<JobView>): JobView {
@@ -221,6 +249,14 @@ describe("the object of `get -o json`", () => {
         progress: { step: 118, totalSteps: 400, loss: "1.234", tokensPerSecond: "1900" },
         recoveries: { count: 3, stepsRedone: 1, last: { cause: "killed", seconds: "0.6" } },
         checkpoint: { step: 100, time: "1970-01-01T00:00:05Z" },
+        ledger: {
+          rankMilliseconds: { productive: 2 ** 41, redone: 500, idle: 0 },
+          unsettledRankMilliseconds: 200,
+          heldRankMilliseconds: 2 ** 41 + 700,
+          goodput: "1",
+        },
+        tallies: { interruptions: { hang: 1, oom: 0 }, recoveries: { respawn: 3 }, saves: 2 },
+        measured: { steps: 118, meanStepSeconds: "0.75", peakBytes: 2 ** 33 },
         evaluation: { exact_match: { base: "0.031", tuned: "0.712" } },
         result: {
           weightsSha256: "aa",

@@ -16,6 +16,14 @@ import {
   type RecoveriesView,
 } from "./phase.ts";
 import type { JobSpec } from "./spec.ts";
+import {
+  ledgerFromWire,
+  ledgerToWire,
+  measureFromWire,
+  measureToWire,
+  talliesFromWire,
+  talliesToWire,
+} from "./wire-accounts.ts";
 import { count, planFromWire, planToWire } from "./wire-plan.ts";
 
 export { count, planFromWire, planToWire, recipeFromWire, recipeToWire } from "./wire-plan.ts";
@@ -121,6 +129,9 @@ function statusToWire(status: JobStatusView): WireStatus {
       ? { ...status.result, artifacts: status.result.artifacts.map((one) => ({ ...one })) }
       : undefined,
     evaluations: status.evaluations.map((one) => ({ ...one })),
+    ledger: ledgerToWire(status.ledger),
+    tallies: talliesToWire(status.tallies),
+    measure: status.measure === null ? undefined : measureToWire(status.measure),
   };
 }
 
@@ -155,6 +166,9 @@ function statusFromWire(job: Job, status: WireStatus): JobStatusView {
       variant,
       value,
     })),
+    ledger: ledgerFromWire(status.ledger),
+    tallies: talliesFromWire(status.tallies),
+    measure: status.measure === undefined ? null : measureFromWire(status.measure),
   };
 }
 

@@ -36,6 +36,7 @@ class RankReport:
         self._phase = "idle"
         self._step = 0
         self._lined = 0.0
+        self._stalled = 0.0
         self._stopping = threading.Event()
 
     def beat_until_closed(self) -> None:
@@ -65,6 +66,7 @@ class RankReport:
         """One optimizer step, also one that was reported before: equal numbers change nothing."""
         self._step = outcome.step
         report = step_report_to_pb(outcome, rank, rss_bytes())
+        report.stall_seconds, self._stalled = self._stalled, 0.0
         self._sender.send(link.RankMessage(generation=generation, step=report))
         now = time.monotonic()
         # Steps that are told again took no time here and were in the log before.
@@ -76,6 +78,10 @@ class RankReport:
                 f"step {outcome.step}: loss {outcome.loss:.4f}, gradient norm {outcome.grad_norm:.3f}, "
                 f"learning rate {outcome.learning_rate:.3g}, {outcome.seconds:.2f} s",
             )
+
+    def stalled(self, seconds: float) -> None:
+        """Copying blocks for a save has blocked the rank; told with its next step."""
+        self._stalled += seconds
 
     def staged(self, generation: int, rank: int, step: int, trigger: str, staged: Staged | None) -> None:
         """The end of staging; a rank that owns no block says so with an empty path."""

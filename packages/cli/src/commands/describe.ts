@@ -4,6 +4,7 @@ import type { Generation, Member } from "@shardwright/proto/gen/shardwright/v1/j
 import { eventLine } from "../event-line.ts";
 import { EXIT, type ExitCode, Refusal } from "../exit.ts";
 import { type Invocation, isJobKind, jobName } from "../invocation.ts";
+import { ledgerTable, measuredPairs } from "../render/books.ts";
 import { age, seconds } from "../render/duration.ts";
 import { visible } from "../render/escape.ts";
 import { progressLine } from "../render/progress.ts";
@@ -55,6 +56,8 @@ export function describeJob(facts: JobFacts, nowMs: number): string {
     pairs(headOf(job, nowMs)),
     section("Conditions", conditionsOf(job, nowMs)),
     section("Plan", status.plan === null ? "" : pairs(planOf(job))),
+    section("Measured", pairs(measuredPairs(job))),
+    section("Ledger", ledgerTable(job, nowMs)),
     section("Members", members.length === 0 ? "" : table(members, memberColumns(), plain)),
     section(
       "Generations",
@@ -160,6 +163,7 @@ function eventsOf(events: readonly Event[], nowMs: number): string {
 }
 
 function pairs(of: readonly Pair[]): string {
+  if (of.length === 0) return "";
   const width = Math.max(...of.map(([name]) => name.length)) + 1;
   return of
     .map(([name, value]) => `${`${name}:`.padEnd(width)}  ${visible(value) || "-"}\n`)

@@ -1,14 +1,13 @@
 /** How a job ends: hashed and exported, or failed or cancelled; what is left to clean up. */
 import type { Reason } from "@shardwright/job";
-import { bookSeconds } from "./ledger.ts";
 import { newestCommit } from "./saves.ts";
 import type { Decision, Effect, In, JobBase, JobEvent, JobState } from "./state.ts";
 import { stay } from "./turn.ts";
 
 /** What is kept of a job in every phase. */
 export function baseOf(state: JobState): JobBase {
-  const { uid, spec, submittedPlan, reason, effects, ledger, sinceMs } = state;
-  return { uid, spec, submittedPlan, reason, effects, ledger, sinceMs };
+  const { uid, spec, submittedPlan, reason, effects, ledger, tallies, sinceMs } = state;
+  return { uid, spec, submittedPlan, reason, effects, ledger, tallies, sinceMs };
 }
 
 /** Every rank is done: the result is hashed, exported, and the members are released. */
@@ -27,9 +26,7 @@ export function whileFinishing(state: In<"finishing">, event: JobEvent, now: num
       now,
     );
   }
-  const released =
-    effect.kind === "release" ? { ledger: bookSeconds(state.ledger, "idle", 0, now) } : {};
-  let next: In<"finishing"> = { ...state, ...released, effects };
+  let next: In<"finishing"> = { ...state, effects };
   if (outcome.kind === "hashes") {
     const { weightsSha256, stateSha256, consumedSha256 } = outcome;
     const exports = state.spec.export.map(
@@ -121,9 +118,7 @@ export function whileEnded(
   const effect = state.effects.find(({ id }) => id === event.effectId);
   if (effect === undefined) return stay(state);
   const effects = state.effects.filter(({ id }) => id !== event.effectId);
-  const ledger =
-    effect.kind === "release" ? bookSeconds(state.ledger, "idle", 0, now) : state.ledger;
-  const ended = { ...state, ledger, effects };
+  const ended = { ...state, effects };
   const { outcome } = event;
   const commit = outcome.kind === "abortAnswered" ? outcome.commit : null;
   if (effect.kind !== "abortSave" || commit === null || state.live === null)

@@ -3,7 +3,7 @@ import type { Reason } from "@shardwright/job";
 import { baseOf, end, whileEnded, whileFinishing } from "./ending.ts";
 import { NOTHING_SPENT } from "./failure.ts";
 import { advanceFormation, giveUpMember } from "./formation.ts";
-import { bookSeconds, type LedgerCategory } from "./ledger.ts";
+import { bookDecision } from "./ledger.ts";
 import { judgeSilence } from "./liveness.ts";
 import {
   launchOf,
@@ -43,10 +43,20 @@ import type {
   Outcome,
   Policy,
 } from "./state.ts";
+import { tallyDecision } from "./tally.ts";
 import { beginTurn, change, drop, memberOf, stay, type Turn, tell, want } from "./turn.ts";
 
 export function decide(state: JobState, event: JobEvent, now: number, policy: Policy): Decision {
   if (isStale(state, event)) return stay(state);
+  const decision = whileIn(state, event, now, policy);
+  if (decision.state === state) return decision;
+  const isParked = event.kind === "parked";
+  const ledger = bookDecision({ before: state, after: decision.state, now, isParked });
+  const tallies = tallyDecision(state, decision.state, now);
+  return { ...decision, state: { ...decision.state, ledger, tallies } };
+}
+
+function whileIn(state: JobState, event: JobEvent, now: number, policy: Policy): Decision {
   switch (state.phase) {
     case "queued":
       return whileQueued(state, event, now);
@@ -138,7 +148,6 @@ function place(
     recoveries: { count: 0, stepsRedone: 0, lastCause: "", lastSeconds: 0 },
     fault: null,
   };
-  const ranks = members.length * plan.ranksPerMember;
   return {
     state: {
       ...state,
@@ -146,7 +155,6 @@ function place(
       live,
       effects,
       reason: { code: "Starting", sentence: `${members.length} members are launched` },
-      ledger: bookSeconds(state.ledger, "starting", ranks, now),
       sinceMs: now,
     },
     told: [{ reason: event.reason, severity: "normal" }],
@@ -183,6 +191,10 @@ function hear(turn: Turn, event: JobEvent): void {
       return;
     case "scale":
       onScale(turn, event.members);
+      return;
+    case "parked":
+      // Only the ledger hears of it.
+      change(turn, {});
       return;
     case "waits":
     case "placed":
@@ -390,9 +402,8 @@ function onEffectFailed(turn: Turn, effect: Effect, reason: Reason): void {
 /** What became of the turn: still active, failed, or on to the end. */
 function close(state: In<"active">, turn: Turn): Decision {
   const { told, generation, now } = turn;
-  const ranks = turn.live.plan.ranksPerMember * turn.live.members.length;
-  const ledger = bookSeconds(state.ledger, categoryOf(turn.live), ranks, now);
-  const base = { ...baseOf(state), effects: turn.effects, reason: turn.reason, ledger };
+  if (isUnchanged(state, turn)) return stay(state);
+  const base = { ...baseOf(state), effects: turn.effects, reason: turn.reason };
   if (turn.failed !== null) {
     const ended = end({ ...base, phase: "active", live: turn.live }, "failed", turn.failed, now);
     return { state: ended.state, told: [...told, ...ended.told], generation };
@@ -430,7 +441,15 @@ function finalCommitOf({ facts, step, lastCommit }: Live): string | null {
   return isAll ? lastCommit.commit : null;
 }
 
-export function categoryOf(live: Live): LedgerCategory {
-  if (live.committed === null) return "starting";
-  return live.committed.mode === "running" && live.prepared === null ? "productive" : "resharding";
+/** Most ticks find nothing to do: what is not decided is not written. */
+function isUnchanged(state: In<"active">, turn: Turn): boolean {
+  const { reason } = turn;
+  return (
+    turn.live === state.live &&
+    turn.effects === state.effects &&
+    turn.failed === null &&
+    turn.told.length === 0 &&
+    reason.code === state.reason.code &&
+    reason.sentence === state.reason.sentence
+  );
 }

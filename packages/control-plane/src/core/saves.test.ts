@@ -4,6 +4,8 @@ import { directivesFor } from "./directives.ts";
 import { openLedger } from "./ledger.ts";
 import { decide } from "./lifecycle.ts";
 import { type JobEvent, type JobState, type MemberEvent, POLICY_DEFAULT } from "./state.ts";
+import { NOTHING_MEASURED } from "./step-measure.ts";
+import { NOTHING_TALLIED } from "./tally.ts";
 
 const members = ["m0", "m1"];
 const facts = {
@@ -25,6 +27,7 @@ const progress = {
   seconds: 1,
   meanSeconds: 1,
   tokensPerSecond: 1,
+  measured: NOTHING_MEASURED,
   trainedTokens: 1,
   processedTokens: 1,
   atMs: 0,
@@ -43,6 +46,7 @@ function queued(): JobState {
     reason: { code: "Submitted", sentence: "" },
     effects: [],
     ledger: openLedger(0),
+    tallies: NOTHING_TALLIED,
     sinceMs: 0,
   };
 }

@@ -16,11 +16,11 @@ export function onStaged(turn: Turn, event: Of<"staged">): void {
     return;
   }
   if (committed?.number !== generation) {
-    decided(turn, { step, generation, key: null, status: "aborted" });
+    decided(turn, { step, generation, key: null, status: "aborted", why: "generation_ended" });
     return;
   }
   if (save !== null && trigger === "periodic") {
-    decided(turn, { step, generation, key: null, status: "aborted" });
+    decided(turn, { step, generation, key: null, status: "aborted", why: "skipped" });
     tell(
       turn,
       "SaveSkipped",
@@ -77,7 +77,7 @@ export function onBegun(
   }
   // Committed while nobody here could hear of it: these are the bits, they are not written a second time.
   const { step, generation } = save;
-  decided(turn, { step, generation, key: begun.key, status: "committed" });
+  decided(turn, { step, generation, key: begun.key, status: "committed", why: "" });
   forgetSave(turn, save);
   takeCommit(turn, step, commit);
 }
@@ -108,7 +108,8 @@ export function onSaveDecision(
   // An answer about an older save says nothing about this one.
   if (save?.begun?.key.saveId !== saveId || outcome.status === "waiting") return;
   const { step, generation, begun, trigger } = save;
-  decided(turn, { step, generation, key: begun.key, status: outcome.status });
+  const why = outcome.status === "committed" ? "" : outcome.reason.code;
+  decided(turn, { step, generation, key: begun.key, status: outcome.status, why });
   forgetSave(turn, save);
   if (outcome.status === "aborted") {
     tell(
@@ -171,7 +172,7 @@ function dropNext(turn: Turn, isVoid: (next: SaveState) => boolean): void {
   if (nextSave === null || !isVoid(nextSave)) return;
   const { step, generation } = nextSave;
   change(turn, { nextSave: null });
-  decided(turn, { step, generation, key: null, status: "aborted" });
+  decided(turn, { step, generation, key: null, status: "aborted", why: "generation_ended" });
   saveAgain(turn);
 }
 
@@ -204,7 +205,8 @@ function abortSave(turn: Turn, reason: string, detail: string): void {
   const { save } = turn.live;
   if (save === null) return;
   const { step, generation, begun, trigger } = save;
-  decided(turn, { step, generation, key: begun?.key ?? null, status: "aborted" });
+  const key = begun?.key ?? null;
+  decided(turn, { step, generation, key, status: "aborted", why: reason });
   forgetSave(turn, save);
   if (begun !== null)
     want(turn, {

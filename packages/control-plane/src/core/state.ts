@@ -2,7 +2,7 @@
  * Everything the control plane knows of one job, as plain JSON: it is what the journal keeps, so it holds no
  * Date, Map or bigint. `decide` is the only writer.
  */
-import type { JobSpec, Reason } from "@shardwright/job";
+import type { JobSpec, MeasureView, Reason } from "@shardwright/job";
 import type {
   BlockMap,
   FlatLayout,
@@ -10,6 +10,8 @@ import type {
   ParallelPlan,
   TransferPlan,
 } from "@shardwright/planner";
+import type { Ledger } from "./ledger.ts";
+import type { Tallies } from "./tally.ts";
 
 /** What one rank process holds, as it reported. */
 export interface Holding {
@@ -147,6 +149,8 @@ export interface DecidedSave {
   readonly generation: number;
   readonly key: SaveKeyState | null;
   readonly status: "committed" | "aborted";
+  /** Why it was aborted, a word; empty when it was committed. */
+  readonly why: string;
 }
 
 /** Work the shell does outside; performed at least once, its outcome comes back as an event with this id. */
@@ -207,14 +211,6 @@ export interface Recoveries {
   readonly stepsRedone: number;
   readonly lastCause: string;
   readonly lastSeconds: number;
-}
-
-export interface Ledger {
-  /** Rank-milliseconds by category; their sum is held ranks × wall time. */
-  readonly totals: Readonly<Record<string, number>>;
-  readonly category: string;
-  readonly ranks: number;
-  readonly sinceMs: number;
 }
 
 /** What is known while members exist. */
@@ -312,6 +308,7 @@ export interface JobBase {
   readonly reason: Reason;
   readonly effects: readonly Effect[];
   readonly ledger: Ledger;
+  readonly tallies: Tallies;
   /** When each condition last changed, by type. */
   readonly sinceMs: number;
 }
@@ -335,6 +332,8 @@ export type JobEvent =
       readonly reason: Reason;
     }
   | { readonly kind: "cancel" }
+  /** The control plane stops cleanly, and the members with it: nothing is held until it is back. */
+  | { readonly kind: "parked" }
   /** Every member that is wanted from now on, by slot. */
   | { readonly kind: "scale"; readonly members: readonly { name: string; node: string }[] }
   | { readonly kind: "stepped"; readonly step: number; readonly facts: StepFacts | null }
@@ -407,6 +406,7 @@ export interface StepFacts {
   /** Over the last batches of steps. */
   readonly meanSeconds: number;
   readonly tokensPerSecond: number;
+  readonly measured: MeasureView;
   readonly atMs: number;
 }
 

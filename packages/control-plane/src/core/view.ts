@@ -1,14 +1,21 @@
 /** What people read of a job, projected from its state. Nothing is decided from it. */
 import {
+  forEach,
   type JobCondition,
   type JobStatusView,
+  LEDGER_CATEGORIES,
+  type LedgerView,
   type MembershipView,
   NO_RECOVERIES,
+  NO_TALLIES,
   type ProgressView,
   type Reason,
   type JobState as ShownState,
+  type TalliesView,
   withCondition,
 } from "@shardwright/job";
+import { totalOf } from "./ledger.ts";
+import type { OpenCategory } from "./ledger-account.ts";
 import type { JobState, Live } from "./state.ts";
 
 export function projectStatus(state: JobState, before: JobStatusView, now: number): JobStatusView {
@@ -35,6 +42,37 @@ export function projectStatus(state: JobState, before: JobStatusView, now: numbe
     checkpoint: live?.lastCommit ?? null,
     result: state.phase === "complete" ? state.result : null,
     evaluations: before.evaluations,
+    ledger: ledgerOf(state),
+    tallies: talliesOf(state),
+    measure: live?.progress?.measured ?? null,
+  };
+}
+
+function ledgerOf({ ledger }: JobState): LedgerView {
+  const { totals, held, unsettled, partial } = totalOf(ledger);
+  const ranksIn = (category: OpenCategory): number =>
+    ledger.open.reduce((sum, { ranks }) => sum + (ranks[category] ?? 0), 0);
+  return {
+    byCategory: forEach(LEDGER_CATEGORIES, (name) => ({
+      ms: totals[name] ?? 0,
+      openRanks: ranksIn(name),
+    })),
+    heldMs: held,
+    unsettledMs: unsettled + partial,
+    trainingRanks: ranksIn("training"),
+    bookedMs: ledger.bookedMs,
+  };
+}
+
+function talliesOf({ tallies }: JobState): TalliesView {
+  const { interruptions, recoveries, saveFailures, saves, lastSave, movedBytes } = tallies;
+  return {
+    interruptions: { ...NO_TALLIES.interruptions, ...interruptions },
+    recoveries: { ...NO_TALLIES.recoveries, ...recoveries },
+    saveFailures: { ...NO_TALLIES.saveFailures, ...saveFailures },
+    saves,
+    lastSave,
+    movedBytes,
   };
 }
 

@@ -2,6 +2,7 @@ import { type JobDocument, type JobSpec, jobOfSource, queuedStatus } from "@shar
 import type { ParallelPlan } from "@shardwright/planner";
 import { openLedger } from "../core/ledger.ts";
 import type { JobState } from "../core/state.ts";
+import { NOTHING_TALLIED } from "../core/tally.ts";
 import type { JobRecord, JobStore } from "../ports.ts";
 
 export interface PutRequest {
@@ -28,6 +29,7 @@ export async function putJob(
     reason,
     effects: [],
     ledger: openLedger(now),
+    tallies: NOTHING_TALLIED,
     sinceMs: now,
   };
   const outcome = await store.create(

@@ -24,6 +24,7 @@ import type {
   PreparedGeneration,
   SaveKeyState,
 } from "../core/state.ts";
+import type { RankStep } from "../core/step-measure.ts";
 import type { JobRecord, LaneRow } from "../ports.ts";
 
 type Said<K extends MemberEvent["kind"]> = Omit<
@@ -169,6 +170,23 @@ export function laneRowsOf(report: StepReport): LaneRow[] {
     trainedTokens: Number(lane.trainedTokensCount),
     processedTokens: Number(lane.processedTokensCount),
   }));
+}
+
+/** What one rank's report says of its time and memory. */
+export function rankStepOf({ seconds, sections, stallSeconds, rssBytes }: StepReport): RankStep {
+  return {
+    seconds,
+    stallSeconds,
+    sections: {
+      data: sections?.data ?? 0,
+      forward_backward: sections?.forwardBackward ?? 0,
+      reduce: sections?.reduce ?? 0,
+      optimizer: sections?.optimizer ?? 0,
+      gather: sections?.gather ?? 0,
+      other: sections?.other ?? 0,
+    },
+    peakBytes: Number(rssBytes),
+  };
 }
 
 export interface DirectiveContext {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from shardwright_trainer.rank.errors import PeerLost, StateError
 from shardwright_trainer.rank.membership import Engine, Generation, Membership
 from shardwright_trainer.report import RankReport
@@ -42,7 +44,9 @@ def _tell_again(engine: Engine, report: RankReport, generation: Generation) -> N
 
 
 def _stage(engine: Engine, report: RankReport, generation: Generation, step: int, trigger: str) -> None:
+    began = perf_counter()
     staged = engine.stage(step, trigger)
+    report.stalled(perf_counter() - began)
     report.staged(generation.plan.generation, generation.plan.rank, step, trigger, staged)
 
 

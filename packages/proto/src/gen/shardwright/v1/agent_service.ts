@@ -272,6 +272,8 @@ export interface StepReport {
   sections: SectionSeconds | undefined;
   rssBytes: bigint;
   sentBytes: bigint;
+  /** How long copying blocks for saves has blocked this rank since its last report. */
+  stallSeconds: number;
 }
 
 export interface SectionSeconds {
@@ -3153,6 +3155,7 @@ function createBaseStepReport(): StepReport {
     sections: undefined,
     rssBytes: 0n,
     sentBytes: 0n,
+    stallSeconds: 0,
   };
 }
 
@@ -3196,6 +3199,9 @@ export const StepReport: MessageFns<StepReport> = {
         throw new globalThis.Error("value provided for field message.sentBytes of type uint64 too large");
       }
       writer.uint32(80).uint64(message.sentBytes);
+    }
+    if (message.stallSeconds !== 0) {
+      writer.uint32(89).double(message.stallSeconds);
     }
     return writer;
   },
@@ -3293,6 +3299,14 @@ export const StepReport: MessageFns<StepReport> = {
             message.sentBytes = reader.uint64() as bigint;
             continue;
           }
+          case 11: {
+            if (tag !== 89) {
+              break;
+            }
+
+            message.stallSeconds = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3322,6 +3336,7 @@ export const StepReport: MessageFns<StepReport> = {
       : undefined;
     message.rssBytes = (object.rssBytes !== undefined && object.rssBytes !== null) ? BigInt(object.rssBytes) : 0n;
     message.sentBytes = (object.sentBytes !== undefined && object.sentBytes !== null) ? BigInt(object.sentBytes) : 0n;
+    message.stallSeconds = object.stallSeconds ?? 0;
     return message;
   },
 };

@@ -165,6 +165,64 @@ export interface JobResult {
   artifacts: JobArtifact[];
 }
 
+/** Held time of one category, in rank-milliseconds. */
+export interface LedgerEntry {
+  /** queued_held, starting, productive, redone, checkpoint_stall, resharding, hung, idle. */
+  category: string;
+  rankMilliseconds: bigint;
+  /** Ranks that are in it since booked_time. */
+  openRanksCount: number;
+}
+
+/** Every held rank-millisecond once: the entries and unsettled_rank_milliseconds sum to held_rank_milliseconds. */
+export interface JobLedger {
+  entries: LedgerEntry[];
+  heldRankMilliseconds: bigint;
+  /** Training that no checkpoint covers yet: it becomes productive or redone. */
+  unsettledRankMilliseconds: bigint;
+  /** Ranks that train since booked_time. */
+  trainingRanksCount: number;
+  bookedTime: Date | undefined;
+}
+
+export interface NamedCount {
+  name: string;
+  count: bigint;
+}
+
+export interface NamedSeconds {
+  name: string;
+  seconds: number;
+}
+
+/** What happened to the job since it was submitted. */
+export interface JobTallies {
+  /** By cause: error, oom, communication, hang, node, storage, preempted. */
+  interruptions: NamedCount[];
+  /** By kind: survivors, respawn, pod, checkpoint. */
+  recoveries: NamedCount[];
+  /** By reason: deadline, generation_ended, storage, writer_lost, other. */
+  saveFailures: NamedCount[];
+  savesCount: bigint;
+  /** Of the last committed save; 0 before it. */
+  lastSaveBytes: bigint;
+  lastSaveSeconds: number;
+  /** Optimizer state that went from rank to rank between generations. */
+  movedBytes: bigint;
+}
+
+/** What steps really took, each counted once by its slowest rank. */
+export interface JobMeasure {
+  stepsCount: bigint;
+  seconds: number;
+  /** data, forward_backward, reduce, optimizer, gather, other. */
+  sections: NamedSeconds[];
+  /** How long saves have blocked training. */
+  stallSeconds: number;
+  /** Largest resident size of a rank process. */
+  peakBytes: bigint;
+}
+
 export interface JobStatus {
   state: JobState;
   reason: Reason | undefined;
@@ -179,6 +237,12 @@ export interface JobStatus {
     | undefined;
   /** metric name → variant (base, tuned) → value. */
   evaluations: Evaluation[];
+  ledger: JobLedger | undefined;
+  tallies:
+    | JobTallies
+    | undefined;
+  /** Absent until a step was timed. */
+  measure: JobMeasure | undefined;
 }
 
 export interface Evaluation {
@@ -1011,6 +1075,610 @@ export const JobResult: MessageFns<JobResult> = {
   },
 };
 
+function createBaseLedgerEntry(): LedgerEntry {
+  return { category: "", rankMilliseconds: 0n, openRanksCount: 0 };
+}
+
+export const LedgerEntry: MessageFns<LedgerEntry> = {
+  encode(message: LedgerEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.category !== "") {
+      writer.uint32(10).string(message.category);
+    }
+    if (message.rankMilliseconds !== 0n) {
+      if (BigInt.asUintN(64, message.rankMilliseconds) !== message.rankMilliseconds) {
+        throw new globalThis.Error("value provided for field message.rankMilliseconds of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.rankMilliseconds);
+    }
+    if (message.openRanksCount !== 0) {
+      writer.uint32(24).uint32(message.openRanksCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LedgerEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLedgerEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.category = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rankMilliseconds = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.openRanksCount = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LedgerEntry>): LedgerEntry {
+    return LedgerEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LedgerEntry>): LedgerEntry {
+    const message = createBaseLedgerEntry();
+    message.category = object.category ?? "";
+    message.rankMilliseconds = (object.rankMilliseconds !== undefined && object.rankMilliseconds !== null)
+      ? BigInt(object.rankMilliseconds)
+      : 0n;
+    message.openRanksCount = object.openRanksCount ?? 0;
+    return message;
+  },
+};
+
+function createBaseJobLedger(): JobLedger {
+  return {
+    entries: [],
+    heldRankMilliseconds: 0n,
+    unsettledRankMilliseconds: 0n,
+    trainingRanksCount: 0,
+    bookedTime: undefined,
+  };
+}
+
+export const JobLedger: MessageFns<JobLedger> = {
+  encode(message: JobLedger, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.entries) {
+      LedgerEntry.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.heldRankMilliseconds !== 0n) {
+      if (BigInt.asUintN(64, message.heldRankMilliseconds) !== message.heldRankMilliseconds) {
+        throw new globalThis.Error("value provided for field message.heldRankMilliseconds of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.heldRankMilliseconds);
+    }
+    if (message.unsettledRankMilliseconds !== 0n) {
+      if (BigInt.asUintN(64, message.unsettledRankMilliseconds) !== message.unsettledRankMilliseconds) {
+        throw new globalThis.Error(
+          "value provided for field message.unsettledRankMilliseconds of type uint64 too large",
+        );
+      }
+      writer.uint32(24).uint64(message.unsettledRankMilliseconds);
+    }
+    if (message.trainingRanksCount !== 0) {
+      writer.uint32(32).uint32(message.trainingRanksCount);
+    }
+    if (message.bookedTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.bookedTime), writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobLedger {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobLedger();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entries.push(LedgerEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.heldRankMilliseconds = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.unsettledRankMilliseconds = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.trainingRanksCount = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.bookedTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JobLedger>): JobLedger {
+    return JobLedger.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobLedger>): JobLedger {
+    const message = createBaseJobLedger();
+    message.entries = object.entries?.map((e) => LedgerEntry.fromPartial(e)) || [];
+    message.heldRankMilliseconds = (object.heldRankMilliseconds !== undefined && object.heldRankMilliseconds !== null)
+      ? BigInt(object.heldRankMilliseconds)
+      : 0n;
+    message.unsettledRankMilliseconds =
+      (object.unsettledRankMilliseconds !== undefined && object.unsettledRankMilliseconds !== null)
+        ? BigInt(object.unsettledRankMilliseconds)
+        : 0n;
+    message.trainingRanksCount = object.trainingRanksCount ?? 0;
+    message.bookedTime = object.bookedTime ?? undefined;
+    return message;
+  },
+};
+
+function createBaseNamedCount(): NamedCount {
+  return { name: "", count: 0n };
+}
+
+export const NamedCount: MessageFns<NamedCount> = {
+  encode(message: NamedCount, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.count !== 0n) {
+      if (BigInt.asUintN(64, message.count) !== message.count) {
+        throw new globalThis.Error("value provided for field message.count of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.count);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NamedCount {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNamedCount();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.count = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NamedCount>): NamedCount {
+    return NamedCount.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NamedCount>): NamedCount {
+    const message = createBaseNamedCount();
+    message.name = object.name ?? "";
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    return message;
+  },
+};
+
+function createBaseNamedSeconds(): NamedSeconds {
+  return { name: "", seconds: 0 };
+}
+
+export const NamedSeconds: MessageFns<NamedSeconds> = {
+  encode(message: NamedSeconds, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.seconds !== 0) {
+      writer.uint32(17).double(message.seconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NamedSeconds {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNamedSeconds();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.seconds = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NamedSeconds>): NamedSeconds {
+    return NamedSeconds.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NamedSeconds>): NamedSeconds {
+    const message = createBaseNamedSeconds();
+    message.name = object.name ?? "";
+    message.seconds = object.seconds ?? 0;
+    return message;
+  },
+};
+
+function createBaseJobTallies(): JobTallies {
+  return {
+    interruptions: [],
+    recoveries: [],
+    saveFailures: [],
+    savesCount: 0n,
+    lastSaveBytes: 0n,
+    lastSaveSeconds: 0,
+    movedBytes: 0n,
+  };
+}
+
+export const JobTallies: MessageFns<JobTallies> = {
+  encode(message: JobTallies, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.interruptions) {
+      NamedCount.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.recoveries) {
+      NamedCount.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.saveFailures) {
+      NamedCount.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.savesCount !== 0n) {
+      if (BigInt.asUintN(64, message.savesCount) !== message.savesCount) {
+        throw new globalThis.Error("value provided for field message.savesCount of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.savesCount);
+    }
+    if (message.lastSaveBytes !== 0n) {
+      if (BigInt.asUintN(64, message.lastSaveBytes) !== message.lastSaveBytes) {
+        throw new globalThis.Error("value provided for field message.lastSaveBytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.lastSaveBytes);
+    }
+    if (message.lastSaveSeconds !== 0) {
+      writer.uint32(49).double(message.lastSaveSeconds);
+    }
+    if (message.movedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.movedBytes) !== message.movedBytes) {
+        throw new globalThis.Error("value provided for field message.movedBytes of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.movedBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobTallies {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobTallies();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.interruptions.push(NamedCount.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.recoveries.push(NamedCount.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.saveFailures.push(NamedCount.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.savesCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.lastSaveBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.lastSaveSeconds = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.movedBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JobTallies>): JobTallies {
+    return JobTallies.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobTallies>): JobTallies {
+    const message = createBaseJobTallies();
+    message.interruptions = object.interruptions?.map((e) => NamedCount.fromPartial(e)) || [];
+    message.recoveries = object.recoveries?.map((e) => NamedCount.fromPartial(e)) || [];
+    message.saveFailures = object.saveFailures?.map((e) => NamedCount.fromPartial(e)) || [];
+    message.savesCount = (object.savesCount !== undefined && object.savesCount !== null)
+      ? BigInt(object.savesCount)
+      : 0n;
+    message.lastSaveBytes = (object.lastSaveBytes !== undefined && object.lastSaveBytes !== null)
+      ? BigInt(object.lastSaveBytes)
+      : 0n;
+    message.lastSaveSeconds = object.lastSaveSeconds ?? 0;
+    message.movedBytes = (object.movedBytes !== undefined && object.movedBytes !== null)
+      ? BigInt(object.movedBytes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseJobMeasure(): JobMeasure {
+  return { stepsCount: 0n, seconds: 0, sections: [], stallSeconds: 0, peakBytes: 0n };
+}
+
+export const JobMeasure: MessageFns<JobMeasure> = {
+  encode(message: JobMeasure, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.stepsCount !== 0n) {
+      if (BigInt.asUintN(64, message.stepsCount) !== message.stepsCount) {
+        throw new globalThis.Error("value provided for field message.stepsCount of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.stepsCount);
+    }
+    if (message.seconds !== 0) {
+      writer.uint32(17).double(message.seconds);
+    }
+    for (const v of message.sections) {
+      NamedSeconds.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.stallSeconds !== 0) {
+      writer.uint32(33).double(message.stallSeconds);
+    }
+    if (message.peakBytes !== 0n) {
+      if (BigInt.asUintN(64, message.peakBytes) !== message.peakBytes) {
+        throw new globalThis.Error("value provided for field message.peakBytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.peakBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobMeasure {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobMeasure();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.stepsCount = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.seconds = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sections.push(NamedSeconds.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.stallSeconds = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.peakBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JobMeasure>): JobMeasure {
+    return JobMeasure.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobMeasure>): JobMeasure {
+    const message = createBaseJobMeasure();
+    message.stepsCount = (object.stepsCount !== undefined && object.stepsCount !== null)
+      ? BigInt(object.stepsCount)
+      : 0n;
+    message.seconds = object.seconds ?? 0;
+    message.sections = object.sections?.map((e) => NamedSeconds.fromPartial(e)) || [];
+    message.stallSeconds = object.stallSeconds ?? 0;
+    message.peakBytes = (object.peakBytes !== undefined && object.peakBytes !== null) ? BigInt(object.peakBytes) : 0n;
+    return message;
+  },
+};
+
 function createBaseJobStatus(): JobStatus {
   return {
     state: JobState.UNSPECIFIED,
@@ -1023,6 +1691,9 @@ function createBaseJobStatus(): JobStatus {
     checkpoint: undefined,
     result: undefined,
     evaluations: [],
+    ledger: undefined,
+    tallies: undefined,
+    measure: undefined,
   };
 }
 
@@ -1057,6 +1728,15 @@ export const JobStatus: MessageFns<JobStatus> = {
     }
     for (const v of message.evaluations) {
       Evaluation.encode(v!, writer.uint32(82).fork()).join();
+    }
+    if (message.ledger !== undefined) {
+      JobLedger.encode(message.ledger, writer.uint32(90).fork()).join();
+    }
+    if (message.tallies !== undefined) {
+      JobTallies.encode(message.tallies, writer.uint32(98).fork()).join();
+    }
+    if (message.measure !== undefined) {
+      JobMeasure.encode(message.measure, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -1154,6 +1834,30 @@ export const JobStatus: MessageFns<JobStatus> = {
             message.evaluations.push(Evaluation.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.ledger = JobLedger.decode(reader, reader.uint32());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.tallies = JobTallies.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.measure = JobMeasure.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1193,6 +1897,15 @@ export const JobStatus: MessageFns<JobStatus> = {
       ? JobResult.fromPartial(object.result)
       : undefined;
     message.evaluations = object.evaluations?.map((e) => Evaluation.fromPartial(e)) || [];
+    message.ledger = (object.ledger !== undefined && object.ledger !== null)
+      ? JobLedger.fromPartial(object.ledger)
+      : undefined;
+    message.tallies = (object.tallies !== undefined && object.tallies !== null)
+      ? JobTallies.fromPartial(object.tallies)
+      : undefined;
+    message.measure = (object.measure !== undefined && object.measure !== null)
+      ? JobMeasure.fromPartial(object.measure)
+      : undefined;
     return message;
   },
 };

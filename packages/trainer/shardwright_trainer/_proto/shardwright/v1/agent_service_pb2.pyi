@@ -339,7 +339,7 @@ class LaneReport(_message.Message):
     def __init__(self, lane: _Optional[int] = ..., loss_sum: _Optional[float] = ..., example_ids: _Optional[_Iterable[int]] = ..., trained_tokens_count: _Optional[int] = ..., processed_tokens_count: _Optional[int] = ...) -> None: ...
 
 class StepReport(_message.Message):
-    __slots__ = ("step", "rank", "lanes", "loss", "grad_norm", "learning_rate", "seconds", "sections", "rss_bytes", "sent_bytes")
+    __slots__ = ("step", "rank", "lanes", "loss", "grad_norm", "learning_rate", "seconds", "sections", "rss_bytes", "sent_bytes", "stall_seconds")
     STEP_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     LANES_FIELD_NUMBER: _ClassVar[int]
@@ -350,6 +350,7 @@ class StepReport(_message.Message):
     SECTIONS_FIELD_NUMBER: _ClassVar[int]
     RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STALL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     step: int
     rank: int
     lanes: _containers.RepeatedCompositeFieldContainer[LaneReport]
@@ -360,7 +361,8 @@ class StepReport(_message.Message):
     sections: SectionSeconds
     rss_bytes: int
     sent_bytes: int
-    def __init__(self, step: _Optional[int] = ..., rank: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneReport, _Mapping]]] = ..., loss: _Optional[float] = ..., grad_norm: _Optional[float] = ..., learning_rate: _Optional[float] = ..., seconds: _Optional[float] = ..., sections: _Optional[_Union[SectionSeconds, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., sent_bytes: _Optional[int] = ...) -> None: ...
+    stall_seconds: float
+    def __init__(self, step: _Optional[int] = ..., rank: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneReport, _Mapping]]] = ..., loss: _Optional[float] = ..., grad_norm: _Optional[float] = ..., learning_rate: _Optional[float] = ..., seconds: _Optional[float] = ..., sections: _Optional[_Union[SectionSeconds, _Mapping]] = ..., rss_bytes: _Optional[int] = ..., sent_bytes: _Optional[int] = ..., stall_seconds: _Optional[float] = ...) -> None: ...
 
 class SectionSeconds(_message.Message):
     __slots__ = ("data", "forward_backward", "reduce", "optimizer", "gather", "other")
