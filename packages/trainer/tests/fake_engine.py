@@ -59,7 +59,7 @@ class FakeEngine:
         plan = self._plan
         return Holding(generation=plan.generation, rank=plan.rank, version=self._version, pending=False)
 
-    def connect(self, plan: GenerationPlan) -> None:
+    def connect(self, plan: GenerationPlan, check: Callable[[], None]) -> None:
         self._mark(plan, f"pid-{plan.rank}", str(os.getpid()))
         self._candidate = plan
         self._meet(plan, "connect")

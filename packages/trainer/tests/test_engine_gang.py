@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
+import pytest
 import torch
 from torch._C._distributed_c10d import TCPStore
 
@@ -72,3 +74,19 @@ def test_a_rank_that_waits_for_a_survivor_hears_of_the_death_at_once() -> None:
         for process in processes:
             process.kill()
             process.join(10)
+
+
+def test_a_rank_that_waits_for_a_peer_can_be_told_to_give_up() -> None:
+    """The peer was killed before it came; nobody waits out the timeout of the collectives for it."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    given_up = threading.Event()
+
+    def check() -> None:
+        if given_up.is_set():
+            raise PeerLost("given up")
+
+    threading.Timer(0.3, given_up.set).start()
+    began = time.monotonic()
+    with pytest.raises(PeerLost, match="given up"):
+        Gang(_plan(0, store.port), "cpu", check)
+    assert time.monotonic() - began < 2.0

@@ -85,7 +85,7 @@ class FakeEngine:
         number = 0 if self.plan is None else self.plan.generation
         return Holding(generation=number, rank=3, version=self.version, pending=False)
 
-    def connect(self, plan: GenerationPlan) -> None:
+    def connect(self, plan: GenerationPlan, check: Callable[[], None]) -> None:
         self.calls.append(f"connect {plan.generation}")
 
     def adopt(self, plan: GenerationPlan) -> Evidence:
@@ -277,6 +277,36 @@ def test_a_discarded_generation_reports_the_holding_again() -> None:
     channel.tell(stop=agent.Stop(why="complete"))
     run(Membership(channel, engine, 0, 99), engine, RankReport(channel, 0))
     assert "discard 4" in engine.calls and "commit 5" in engine.calls and "commit 4" not in engine.calls
+
+
+class WaitingEngine(FakeEngine):
+    """Its peers do not come: it waits until `check` says that this is not wanted any more."""
+
+    def connect(self, plan: GenerationPlan, check: Callable[[], None]) -> None:
+        super().connect(plan, check)
+        if plan.generation == 4:
+            check()
+            raise AssertionError("it would have waited for ever")
+
+
+@pytest.mark.parametrize("asked", ["discard", "prepare"])
+def test_a_generation_given_up_while_it_connects_is_left_at_once(asked: str) -> None:
+    engine = WaitingEngine()
+
+    def on_message(channel: ScriptedAgent, message: link.RankMessage) -> None:
+        if message.WhichOneof("body") == "finished":
+            channel.tell(stop=agent.Stop(why="complete"))
+
+    channel = ScriptedAgent(on_message)
+    channel.prepare(4, 0)
+    channel.tell(0, discard=agent.DiscardGeneration())  # of a generation long over: changes nothing
+    if asked == "discard":
+        channel.tell(4, discard=agent.DiscardGeneration())
+    channel.prepare(5, 0)
+    channel.commit(5, 0)
+    run(Membership(channel, engine, 0, 99), engine, RankReport(channel, 0))
+    assert engine.calls[:3] == ["connect 4", "discard 4", "connect 5"]
+    assert steps(channel) == list(range(1, TOTAL + 1))
 
 
 def test_a_rank_that_is_not_in_the_generation_says_so() -> None:

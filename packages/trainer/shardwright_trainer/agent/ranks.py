@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import shutil
 import socket
 import struct
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,11 @@ from shardwright_trainer.rank.link import FRAME_BYTES_MAX, HEADER
 
 # A process that connects must say who it is soon; only ranks know the folder.
 HELLO_SECONDS = 10.0
+
+FOLDER_PREFIX = "shardwright-ranks-"
+OWNER = "owner"
+# Between making its folder and locking it an agent needs microseconds; a machine may stand still in between.
+UNLOCKED_SECONDS_MAX = 60.0
 
 OnMessage = Callable[[int, link.RankMessage], None]
 
@@ -33,8 +41,12 @@ class RankServer:
         self._accepts = accepts
         self._on_message = on_message
         self._writers: dict[int, asyncio.StreamWriter] = {}
+        sweep_folders(Path(tempfile.gettempdir()))
         # Socket paths are limited to 107 bytes: never inside a user's folder.
-        self._folder = Path(tempfile.mkdtemp(prefix="shardwright-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        # The kernel takes the lock back however this process ends: who can lock it knows that we are gone.
+        self._owner = os.open(self._folder / OWNER, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
         self.path = str(self._folder / "ranks")
         self._server: asyncio.Server | None = None
 
@@ -55,9 +67,8 @@ class RankServer:
             self._server.close()
         for writer in self._writers.values():
             writer.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)
-            self._folder.rmdir()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._owner)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         local_rank: int | None = None
@@ -79,6 +90,28 @@ class RankServer:
             if local_rank is not None and self._writers.get(local_rank) is writer:
                 del self._writers[local_rank]
             writer.close()
+
+
+def sweep_folders(parent: Path) -> None:
+    """Removes the socket folders of agents that were killed: this user's, whose owner is gone."""
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another agent sweeps too, or it is not ours
+            if not folder.is_symlink() and folder.stat().st_uid == os.getuid() and _is_orphaned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_orphaned(folder: Path) -> bool:
+    try:
+        owner = os.open(folder / OWNER, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return time.time() - folder.stat().st_mtime > UNLOCKED_SECONDS_MAX
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(owner)
+    return True
 
 
 async def _read_message(reader: asyncio.StreamReader) -> link.RankMessage:

@@ -4,6 +4,7 @@ once."""
 from __future__ import annotations
 
 import contextlib
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -19,13 +20,22 @@ from shardwright_trainer.rank.errors import PeerLost
 Leg = tuple[int, Tensor]
 """(peer, contiguous tensor to send or to fill)."""
 
+PRESENT_POLL_SECONDS = 0.02
+
+
+def go_on() -> None:
+    """Nobody asks a rank to give up while it connects."""
+
 
 class Gang:
     """A process group of one generation. After any failure it is closed, which makes its peers' collectives
     fail too."""
 
-    def __init__(self, plan: GenerationPlan, device_type: str) -> None:
-        """Connects through the outside store; PeerLost when not everybody comes before the timeout."""
+    def __init__(self, plan: GenerationPlan, device_type: str, check: Callable[[], None] = go_on) -> None:
+        """Connects through the outside store; PeerLost when not everybody comes before the timeout.
+
+        check: called while others are waited for; what it raises ends the wait.
+        """
         self.rank = plan.rank
         self.world_size = plan.world_size
         self.sent_bytes = 0
@@ -35,10 +45,12 @@ class Gang:
             return
         timeout = timedelta(seconds=plan.collective_timeout_seconds)
         with self._watched("connect"):
-            store = TCPStore(plan.store_host, plan.store_port, is_master=False, timeout=timeout)
+            client = TCPStore(plan.store_host, plan.store_port, is_master=False, timeout=timeout)
+            store = PrefixStore(plan.store_prefix, client)
+            _await_everybody(store, plan, check)
             dist.init_process_group(
                 "nccl" if device_type == "cuda" else "gloo",
-                store=PrefixStore(plan.store_prefix, store),
+                store=store,
                 rank=plan.rank,
                 world_size=plan.world_size,
                 timeout=timeout,
@@ -92,6 +104,20 @@ class Gang:
             self.close()
             first_line = str(error).strip().partition("\n")[0]
             raise PeerLost(f"{what} failed on rank {self.rank} of {self.world_size}: {first_line}") from error
+
+
+def _await_everybody(store: PrefixStore, plan: GenerationPlan, check: Callable[[], None]) -> None:
+    """Torch waits for a peer that will never come and hears nothing else; this wait can be given up.
+    What follows it, the mesh itself, takes milliseconds."""
+    until = time.monotonic() + plan.collective_timeout_seconds
+    store.set(f"here/{plan.rank}", "")
+    missing = [f"here/{rank}" for rank in range(plan.world_size)]
+    while not store.check(missing):
+        check()
+        if time.monotonic() > until:
+            absent = [key.removeprefix("here/") for key in missing if not store.check([key])]
+            raise PeerLost(f"ranks {', '.join(absent)} did not come to generation {plan.generation}")
+        time.sleep(PRESENT_POLL_SECONDS)
 
 
 def _move(sends: Sequence[Leg], receives: Sequence[Leg]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +18,7 @@ class Engine(Protocol):
     """What the loop and the membership need of rank/step.py; tests give a fake."""
 
     def holding(self) -> Holding: ...
-    def connect(self, plan: GenerationPlan) -> None: ...
+    def connect(self, plan: GenerationPlan, check: Callable[[], None]) -> None: ...
     def adopt(self, plan: GenerationPlan) -> Evidence: ...
     def commit(self, plan: GenerationPlan) -> None: ...
     def discard(self, plan: GenerationPlan) -> None: ...
@@ -104,7 +105,7 @@ class Membership:
             self._fail(number, "PlanRefused", str(error))
             return None
         try:
-            self._engine.connect(plan)
+            self._engine.connect(plan, lambda: self._check_wanted(number))
             evidence = self._engine.adopt(plan)
         except (PeerLost, StateError, ValueError) as error:
             code = "PeerLost" if isinstance(error, PeerLost) else getattr(error, "code", "PlanRefused")
@@ -135,6 +136,17 @@ class Membership:
                 self._engine.commit(plan)
                 self._running = plan.generation
                 return Generation(plan=plan, step=directive.commit.step)
+
+    def _check_wanted(self, generation: int) -> None:
+        """While peers are waited for: PeerLost when this generation is given up. A newer prepare, or a stop,
+        stays for the caller."""
+        while (directive := self._link.peek()) is not None:
+            kind = directive.WhichOneof("body")
+            if kind == "stop" or (kind == "prepare" and directive.generation > generation):
+                raise PeerLost(f"generation {generation} is not wanted any more")
+            self._link.wait()
+            if kind == "discard" and directive.generation == generation:
+                raise PeerLost(f"generation {generation} was given up while it connected")
 
     def _rank_in(self, prepare: agent.PrepareGeneration) -> int:
         """The agent passes on its own entry only. Raises ValueError for a generation without this rank."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -33,7 +34,7 @@ from shardwright_trainer.plan.schedule import learning_rate
 from shardwright_trainer.rank import engine_adopt as adoption
 from shardwright_trainer.rank.engine_adopt import Membership
 from shardwright_trainer.rank.engine_digest import digest32, recipe_sha256, set_up_torch
-from shardwright_trainer.rank.engine_gang import Gang, Progress
+from shardwright_trainer.rank.engine_gang import Gang, Progress, go_on
 from shardwright_trainer.rank.engine_history import History, StepFacts
 from shardwright_trainer.rank.engine_lanes import LaneWork, Rows, StepRows
 from shardwright_trainer.rank.engine_pending import Peer, Pending, handshake, known_facts
@@ -74,12 +75,12 @@ class Engine:
     # -- membership
     # -------------------------------------------------------------------------------------------------
 
-    def connect(self, plan: GenerationPlan) -> None:
+    def connect(self, plan: GenerationPlan, check: Callable[[], None] = go_on) -> None:
         """Leaves the old process group and joins the new one. PeerLost when it does not come about in
-        time."""
+        time, or when `check` raises it while others are waited for."""
         adoption.check_plan(plan, self.layout, self._config)
         self._disconnect()
-        self._gang = Gang(plan, self._config.recipe.device_type)
+        self._gang = Gang(plan, self._config.recipe.device_type, check)
 
     def adopt(self, plan: GenerationPlan) -> Evidence:
         """Brings the state of the plan's source here and verifies it; `commit` makes it the state to train.
