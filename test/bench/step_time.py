@@ -5,6 +5,8 @@ in processes of their own.
 Prints one JSON object. Run from the repository root with the trainer's Python:
 
     OMP_NUM_THREADS=1 python test/bench/step_time.py [--ranks 2] [--method full|lora] [--steps 15]
+
+Further: --exactness exact|fast, --stage 0|1|2 (planned as the planner would: 0 for LoRA, 1 for full).
 """
 
 from __future__ import annotations
@@ -111,6 +113,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--row-tokens", type=int, default=256)
     parser.add_argument("--lanes", type=int, default=8)
+    parser.add_argument("--exactness", choices=["exact", "fast"], default="exact")
+    parser.add_argument("--stage", type=int, choices=[0, 1, 2], default=None)
     return parser.parse_args()
 
 
@@ -170,11 +174,13 @@ def _task(folder: str, options: argparse.Namespace) -> Task:
         gradient_checkpointing="none",
         device_type="cpu",
     )
+    # LoRA state is small: every rank has a copy of all of it. Full tuning is sharded, without copies.
+    stage = options.stage if options.stage is not None else (0 if options.method == "lora" else 1)
     config = RankConfig(
         job_name="bench",
-        spec={"tuning": tuning, "train": train},
+        spec={"tuning": tuning, "train": train, "exactness": options.exactness},
         recipe=recipe,
-        zero_stage=1,
+        zero_stage=stage,
         block_elements=1 << 20 if options.method == "full" else 1 << 16,
         model_directory=folder,
         data_directory="",
@@ -182,8 +188,7 @@ def _task(folder: str, options: argparse.Namespace) -> Task:
         total_steps=10**6,
         steps_per_epoch=10,
     )
-    # LoRA state is small: every rank has a copy of all of it. Full tuning is sharded, without copies.
-    copies = options.ranks if options.method == "lora" else 1
+    copies = options.ranks if stage == 0 else 1
     return Task(config, options.ranks, 10 * batch, options.row_tokens, options.steps, copies)
 
 
@@ -351,6 +356,8 @@ def _summary(
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         "method": options.method,
+        "exactness": options.exactness,
+        "zero_stage": options.stage,
         "ranks": options.ranks,
         "parameters": parameters,
         "tokens_per_step": options.lanes * options.row_tokens,

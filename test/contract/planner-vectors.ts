@@ -25,6 +25,7 @@ import {
   philox4x32,
   planTransfer,
   REFERENCE_CARDS,
+  releasePartialsMax,
   rowsOf,
   STATE_BYTES_PER_ELEMENT,
   STATE_SCHEMES,
@@ -252,6 +253,8 @@ function memoryVectors(): unknown {
       { ...narrow, ranks: 8, blockElements: 1_048_576, tokens: 8192 },
     ],
     ["8B full stage 2", llama8, false, { ...narrow, ranks: 8, stage: 2, blockElements: 1_048_576 }],
+    ["smollm2 full stage 2, bf16 wire", smollm2, false, { wireBytes: 2, ranks: 3, stage: 2 }],
+    ["smollm2 full stage 2, one rank", smollm2, false, { ranks: 1, copies: 1, stage: 2 }],
     [
       "70B full stage 3",
       llama70,
@@ -301,6 +304,12 @@ function memoryVectors(): unknown {
       const blockElements = blockElementsFor(elements);
       return { elements, blockElements, blocks: blocksCount(elements, blockElements) };
     }),
+    releases: [8, 16, 19, 64].flatMap((lanes) =>
+      range(16).map((index) => {
+        const ranks = index + 1;
+        return { lanes, ranks, partials: releasePartialsMax(lanes, ranks) };
+      }),
+    ),
     arrivals: [1, 2, 3, 5, 8].map((ranks) => {
       const share = { heldElements: 4_884_480, ranks, lanes: 16, wireBytes: 4 };
       return { ...share, bytes: arrivalBytes(share) };

@@ -88,6 +88,7 @@ export interface JobObject {
       readonly totalSteps: number;
       readonly loss: string;
     };
+    readonly plan?: { readonly zeroStage: number };
     readonly membership?: { readonly generation: number; readonly ranks: number };
     readonly recoveries?: { readonly count: number; readonly stepsRedone: number };
     readonly result?: {

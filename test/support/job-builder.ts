@@ -44,6 +44,7 @@ export function aSpec(more: Partial<JobSpec> = {}): JobSpec {
       lanes: null,
       microBatch: null,
       gradientCheckpointing: "auto",
+      zeroStage: null,
     },
     precision: "fp32",
     exactness: "exact",

@@ -465,6 +465,7 @@ describe("plan, explain, logs, events, describe", () => {
       "Conditions:",
       "Admitted",
       "Plan:",
+      "Exactness:       exact: the same bits whoever is lost or joins",
       "Events:",
       "placed on 2 slots",
     ]) {

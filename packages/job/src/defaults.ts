@@ -59,6 +59,7 @@ export const DEFAULTS = {
     lanes: null,
     microBatch: null,
     gradientCheckpointing: "auto",
+    zeroStage: null,
   },
   precision: "auto",
   exactness: "exact",

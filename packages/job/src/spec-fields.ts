@@ -156,10 +156,7 @@ export const precision = optional(
   }),
   DEFAULTS.precision,
 );
-export const exactness = optional(
-  oneOf(["exact"], { fast: "exact is the only mode; remove it" }),
-  DEFAULTS.exactness,
-);
+export const exactness = optional(oneOf(["exact", "fast"]), DEFAULTS.exactness);
 export const queue = optional(name, DEFAULTS.queue);
 export const priority = optional(
   integer({ min: -PRIORITY_MAX, max: PRIORITY_MAX }),

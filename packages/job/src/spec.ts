@@ -83,6 +83,8 @@ export interface TrainSpec {
   readonly lanes: number | null;
   readonly microBatch: number | null;
   readonly gradientCheckpointing: "auto" | "none" | "full";
+  /** What is shared out over the ranks: 0 nothing, 1 optimizer state, 2 gradients too; null = planned. Same bits. */
+  readonly zeroStage: 0 | 1 | 2 | null;
 }
 
 export interface ResourcesSpec {

@@ -134,6 +134,10 @@ const writtenTrain: Reader<WrittenTrain> = object<WrittenTrain>(
       oneOf(["auto", "none", "full"], { selective: "use auto or full" }),
       DEFAULTS.train.gradientCheckpointing,
     ),
+    zeroStage: optional(
+      (value, at) => integer({ min: 0, max: 2 })(value, at) as 0 | 1 | 2,
+      DEFAULTS.train.zeroStage,
+    ),
   },
   { later: { compile: NOT_BUILT, beta: "it belongs to preference training; remove it" } },
 );

@@ -5,7 +5,7 @@ import { CPU_FLOPS_PER_THREAD } from "./gpu-card.ts";
 import { laneEfficiency } from "./lanes.ts";
 import { FITS_RATIO_MAX } from "./memory.ts";
 import type { MemoryBytes, ParallelPlan } from "./parallel-plan.ts";
-import type { Candidate, Weighing } from "./plan-candidates.ts";
+import { type Candidate, type Weighing, weigh } from "./plan-candidates.ts";
 import { MFU_PRIOR } from "./speed.ts";
 
 /** Categories of memory, in the order of every report. */
@@ -29,7 +29,8 @@ export function explainPlan(plan: Explained, weighing: Weighing, chosen: Candida
     whatIsTrained(plan, weighing),
     memorySentence(plan, chosen),
     worldSentence(plan),
-    lanesSentence(plan),
+    ...stageSentences(weighing, chosen),
+    lanesSentence(plan, weighing),
     efficiencySentence(plan),
     stateSentence(plan, weighing),
     ...recipeSentences(plan, weighing),
@@ -70,9 +71,40 @@ function worldSentence(plan: Explained): string {
   return `${members} of ${counted(plan.ranksPerMember, "rank")}, ZeRO stage ${plan.zeroStage}; ${recompute}.`;
 }
 
-function lanesSentence({ recipe }: Explained): string {
+/** What of the state is shared out, what that costs on the wire, and why no less. */
+function stageSentences(weighing: Weighing, chosen: Candidate): string[] {
+  if (chosen.world.ranks === 1) return [];
+  const asked = weighing.request.spec.train.zeroStage === null ? "" : ", as asked";
+  const sends = `a rank sends ${bytesText(chosen.sentBytes)} a step`;
+  switch (chosen.stage) {
+    case 0:
+      return [
+        `Stage 0${asked}: every rank holds the whole optimizer state and updates every parameter itself, so none is sent; ${sends}.`,
+      ];
+    case 1:
+      return [
+        `Stage 1${asked}: optimizer state is shared out, gradients are summed on each rank and sent once; ${sends}.`,
+      ];
+    case 2: {
+      const one = weigh(weighing, { ...chosen, stage: 1 });
+      const saved = bytesText(Math.max(0, one.memory.peakBytes - chosen.memory.peakBytes));
+      const why = one.fits ? "" : ", which does not fit";
+      return [
+        `Stage 2${asked}: each lane's gradient is sent when it is finished and its buffer used again, which saves ${saved} per rank over stage 1${why}; ${sends} instead of ${bytesText(one.sentBytes)}.`,
+      ];
+    }
+    default:
+      return [];
+  }
+}
+
+function lanesSentence({ recipe }: Explained, { request }: Weighing): string {
   const batches = counted(recipe.microBatchesPerLane, "micro-batch", "micro-batches");
-  return `A step is ${counted(recipe.lanes, "lane")} of ${batches} of ${counted(recipe.microBatchRows, "row")}, fixed for the job; they are summed in one order, so the weights do not depend on who computes them.`;
+  const order =
+    request.spec.exactness === "fast"
+      ? "each rank sums its own as they come (exactness fast), so bits may differ when the world changes"
+      : "they are summed in one order, so the weights do not depend on who computes them";
+  return `A step is ${counted(recipe.lanes, "lane")} of ${batches} of ${counted(recipe.microBatchRows, "row")}, fixed for the job; ${order}.`;
 }
 
 /** E(N) of this world and of its neighbours: what a lost or an added rank would mean. */

@@ -14,10 +14,12 @@ import type { ModelCard } from "./model-card.ts";
 import { REFERENCE_CARDS } from "./reference-cards.ts";
 import {
   arrivalBytes,
+  exchangeBytes,
   gradientBytes,
   heldBlocksMax,
   paperStateBytes,
   quantisedBaseBytes,
+  releasePartialsMax,
   STATE_SCHEMES,
 } from "./states.ts";
 
@@ -85,7 +87,8 @@ describe("model states", () => {
     [64, 80.3],
   ])("8B, 8 ranks, %i lanes: %d GB of gradients", (lanes, expected) => {
     const share = { elements: llama8.parameters, stage: 1, ranks: 8, lanes } as const;
-    expect(giga(gradientBytes({ ...share, accumulatorBytes: 4, wireBytes: 2 }))).toBe(expected);
+    const bytes = { accumulatorBytes: 4, wireBytes: 2, autogradBytes: 2 };
+    expect(giga(gradientBytes({ ...share, ...bytes }))).toBe(expected);
   });
 
   it("holds every block once or everywhere", () => {
@@ -93,6 +96,56 @@ describe("model states", () => {
     expect(heldBlocksMax({ ...share, copies: 1 })).toEqual({ owned: 214, replicas: 0 });
     expect(heldBlocksMax({ ...share, copies: 2 })).toEqual({ owned: 214, replicas: 214 });
     expect(heldBlocksMax({ ...share, copies: 3 })).toEqual({ owned: 214, replicas: 426 });
+  });
+
+  it("needs one accumulator in stage 2, and a rounded copy only where there is no room for it", () => {
+    const share = { elements: 1000, stage: 2, ranks: 4, lanes: 16 } as const;
+    const of = (wireBytes: number, autogradBytes: number): number =>
+      gradientBytes({ ...share, accumulatorBytes: 4, wireBytes, autogradBytes });
+    expect([of(4, 0), of(4, 2), of(2, 2), of(2, 0)]).toEqual([4000, 4000, 4000, 6000]);
+    const alone = { ...share, ranks: 1, accumulatorBytes: 4, wireBytes: 4, autogradBytes: 0 };
+    expect(gradientBytes(alone)).toBe(gradientBytes({ ...alone, stage: 1 }));
+  });
+
+  it.each([
+    // One round: the others' lanes. Two: three of the others and a copy of the own one, then the sum and three.
+    [4, 4, 3],
+    [8, 4, 4],
+    [16, 4, 5],
+    [64, 4, 7],
+    [8, 3, 5],
+    [5, 4, 4],
+    [64, 1, 0],
+  ])("keeps partial sums of own blocks: %i lanes on %i ranks: %i", (lanes, ranks, expected) => {
+    expect(releasePartialsMax(lanes, ranks)).toBe(expected);
+  });
+
+  it("never needs more for gradients in stage 2 than in 1, nor in 1 than in 0", () => {
+    const shares = fc.record({
+      ranks: fc.integer({ min: 1, max: 16 }),
+      lanes: fc.constantFrom(16, 32, 64, 128),
+      blocks: fc.integer({ min: 32, max: 600 }),
+      narrow: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(shares, ({ ranks, lanes, blocks, narrow }) => {
+        const [blockElements, wireBytes] = [256, narrow ? 2 : 4];
+        const elements = blocks * blockElements;
+        const autogradBytes = narrow ? 2 : 0;
+        const peak = (stage: 0 | 1 | 2): number => {
+          const copies = stage === 0 ? ranks : 1;
+          const held = heldBlocksMax({ elements, blockElements, ranks, copies });
+          const heldElements = (held.owned + held.replicas) * blockElements;
+          const sizes = { ranks, lanes, wireBytes, stage };
+          return (
+            gradientBytes({ elements, accumulatorBytes: 4, autogradBytes, ...sizes }) +
+            exchangeBytes({ heldElements, ...sizes })
+          );
+        };
+        expect(peak(2)).toBeLessThanOrEqual(peak(1));
+        expect(peak(1)).toBeLessThanOrEqual(peak(0));
+      }),
+    );
   });
 
   it("receives each node of the other ranks, cut to what it holds", () => {

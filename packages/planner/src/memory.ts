@@ -96,6 +96,7 @@ export function stateBytes(question: MemoryQuestion): States {
         lanes: question.lanes,
         accumulatorBytes: scheme.gradients,
         wireBytes: question.wireBytes,
+        autogradBytes: question.autogradBytes,
       }),
     optimizer: perBlock * (isWhole ? held.owned + held.replicas : held.owned),
     replicas: isWhole ? 0 : perBlock * held.replicas,

@@ -90,7 +90,7 @@ export interface BlockMap {
   readonly runs: readonly BlockRun[];
 }
 
-/** Lanes [begin, end) belong to this rank. */
+/** Lanes [begin, end) belong to this rank; in ZeRO stage 2 that many, dealt in rounds. */
 export interface LaneRange {
   readonly rank: number;
   readonly begin: number;

@@ -2,10 +2,16 @@
 import { bytesText, counted, type Reason } from "@shardwright/job";
 import { FITS_RATIO_MAX, fitsDevice } from "./memory.ts";
 import type { RejectedAlternative } from "./parallel-plan.ts";
-import { type Candidate, STAGES_EXECUTED, type Weighing, weigh } from "./plan-candidates.ts";
+import {
+  type Candidate,
+  STAGES_EXECUTED,
+  stateChoices,
+  type Weighing,
+  weigh,
+} from "./plan-candidates.ts";
 import type { PlanOutcome, PlanRequest } from "./plan-request.ts";
 import { settle } from "./plan-setting.ts";
-import { shapesFor, type World } from "./plan-shape.ts";
+import { shapesFor, type World, worldsFor } from "./plan-shape.ts";
 
 /** More than this many alternatives nobody reads. */
 const REJECTED_MAX = 8;
@@ -28,7 +34,8 @@ export function rejectedBeside(
 function differences(a: Candidate, b: Candidate): number {
   return [
     a.stage !== b.stage,
-    a.copies !== b.copies && a.world.ranks === b.world.ranks,
+    // Stage 0 is as many copies as there are ranks: with it, they are no choice of their own.
+    a.copies !== b.copies && a.world.ranks === b.world.ranks && a.stage > 0 && b.stage > 0,
     a.checkpointing !== b.checkpointing,
     a.shape.microBatchRows !== b.shape.microBatchRows,
     a.world.ranks !== b.world.ranks,
@@ -122,6 +129,7 @@ function remediesFor(weighing: Weighing, candidates: readonly Candidate[]): stri
     shorterRows(request),
     moreRanks(weighing),
     fitsAsLora(request),
+    plannedStage(request),
     laterStage(candidates),
   ];
   return tried.filter((remedy) => remedy !== null);
@@ -178,25 +186,37 @@ function fitsAsLora(request: PlanRequest): string | null {
   return anyFits({ ...request, spec }) ? "tuning.method lora" : null;
 }
 
+function plannedStage(request: PlanRequest): string | null {
+  const { zeroStage } = request.spec.train;
+  return zeroStage === null ? null : fitsWith(request, { zeroStage: null }, "no train.zeroStage");
+}
+
 function laterStage(candidates: readonly Candidate[]): string | null {
   const fitting = candidates.find((one) => one.fits && !STAGES_EXECUTED.includes(one.stage));
   if (fitting === undefined) return null;
   return `ZeRO stage ${fitting.stage} (${bytesText(fitting.memory.peakBytes)} per rank), which is not executed by this release`;
 }
 
-/** Whether the most economical choice of a changed request fits, in its own world or in a given one. */
+/** Whether the most economical choice of a changed request fits, in one of its own worlds or in a given one. */
 function anyFits(request: PlanRequest, world?: World): boolean {
   const settled = settle(request);
   if (!settled.ok) return false;
-  const { setting } = settled;
-  const { replicas, min, gpus } = request.spec.resources.members;
-  const members = replicas ?? min ?? 1;
-  const at = world ?? { members, ranksPerMember: gpus, ranks: members * gpus };
+  const reading = worldsFor(request, settled.setting.device.isCpu);
+  const worlds = world !== undefined ? [world] : reading.ok ? reading.worlds : [];
+  const weighing = { request, setting: settled.setting, ratios: null };
+  return worlds.some((at) => fitsIn(weighing, at));
+}
+
+function fitsIn(weighing: Weighing, at: World): boolean {
+  const { request, setting } = weighing;
   const checkpointing = request.spec.train.gradientCheckpointing === "none" ? "none" : "full";
-  const copies = setting.adapter === null ? 1 : at.ranks;
-  return shapesFor(request, setting, at).some((shape) => {
-    const choice = { world: at, shape, stage: 1, copies, checkpointing } as const;
-    const { memory } = weigh({ request, setting, ratios: null }, choice);
-    return fitsDevice(memory.peakBytes, request.devices.bytesPerRank);
-  });
+  const states = stateChoices(weighing, at, false).filter(({ stage }) =>
+    STAGES_EXECUTED.includes(stage),
+  );
+  return shapesFor(request, setting, at).some((shape) =>
+    states.some((state) => {
+      const { memory } = weigh(weighing, { world: at, shape, ...state, checkpointing });
+      return fitsDevice(memory.peakBytes, request.devices.bytesPerRank);
+    }),
+  );
 }

@@ -192,8 +192,5 @@ function warningsOf(
       `train.maxLength is not set: planned for examples of up to ${Math.min(ROW_TOKENS_ASSUMED, card.contextLength)} tokens, the model reads ${card.contextLength}`,
     );
   }
-  if (spec.exactness === "fast") {
-    warnings.push("exactness fast is not built in this release; the job runs exact");
-  }
   return warnings;
 }

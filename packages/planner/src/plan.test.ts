@@ -8,6 +8,7 @@ import { planJob } from "./plan.ts";
 import { copiesIn } from "./plan-candidates.ts";
 import type { DeviceFacts, PlanOutcome, PlanRequest } from "./plan-request.ts";
 import { REFERENCE_CARDS } from "./reference-cards.ts";
+import { sentBytes } from "./speed.ts";
 
 type Changes = {
   readonly [Part in "tuning" | "train" | "data" | "checkpoint"]?: Partial<JobSpec[Part]>;
@@ -66,7 +67,7 @@ describe("planJob on one machine", () => {
   it("plans the smallest job: LoRA, fp32, two members so that the block map is visible", () => {
     const plan = planned(planJob(request(aSpec())));
     expect(plan).toMatchObject({
-      zeroStage: 1,
+      zeroStage: 0,
       ranks: 2,
       members: 2,
       ranksPerMember: 1,
@@ -262,14 +263,23 @@ describe("planJob on GPUs", () => {
       members: { replicas: 2, min: 1, max: 2, gpus: 8 },
     });
     const plan = planned(planJob(request(spec, { card: REFERENCE_CARDS.llama8, devices: H200 })));
-    expect(plan).toMatchObject({ ranks: 16, members: 2, ranksPerMember: 8, zeroStage: 1 });
+    // Whole gradient sums of 64 lanes leave no room for a second copy; released ones do.
+    expect(plan).toMatchObject({ ranks: 16, members: 2, ranksPerMember: 8, zeroStage: 2 });
+    expect(plan.copies).toBe(2);
     expect(plan.recipe).toMatchObject({
       lanes: 64,
       wireDtype: "bf16",
       gradientCheckpointing: "full",
     });
-    const stages = plan.rejected.filter((one) => one.code === "StageNotExecuted");
-    expect(stages.map((one) => one.what)).toEqual(["ZeRO stage 2", "ZeRO stage 3"]);
+    const stages = plan.rejected.filter((one) => one.what.startsWith("ZeRO stage"));
+    expect(stages.map((one) => [one.what, one.code])).toEqual([
+      ["ZeRO stage 0", "DoesNotFit"],
+      ["ZeRO stage 1", "DoesNotFit"],
+      ["ZeRO stage 3", "StageNotExecuted"],
+    ]);
+    expect(plan.explanation.join(" ")).toMatch(
+      /Stage 2: each lane's gradient .* saves 27\.5 GiB per rank over stage 1, which does not fit; a rank sends 126 GiB a step instead of 42\.1 GiB\./,
+    );
   });
 
   it("says when the network decides", () => {
@@ -415,10 +425,97 @@ describe("planJob in general", () => {
   });
 
   it("makes copies of another world size", () => {
-    expect(copiesIn({ copies: 2, ranks: 2 }, true, 5)).toBe(5);
-    expect(copiesIn({ copies: 2, ranks: 4 }, false, 3)).toBe(2);
-    expect(copiesIn({ copies: 1, ranks: 4 }, false, 3)).toBe(1);
-    expect(copiesIn({ copies: 1, ranks: 1 }, false, 3)).toBe(2);
-    expect(copiesIn({ copies: 2, ranks: 2 }, false, 1)).toBe(1);
+    const copies = (zeroStage: number, planned: number, ranks: number) => {
+      return (isAdapter: boolean, world: number) =>
+        copiesIn({ zeroStage, copies: planned, ranks }, isAdapter, world);
+    };
+    expect(copies(0, 2, 2)(true, 5)).toBe(5);
+    expect(copies(0, 2, 2)(false, 5)).toBe(5);
+    // Plans of adapters before stage 0 was told apart.
+    expect(copies(1, 2, 2)(true, 5)).toBe(5);
+    expect(copies(1, 2, 4)(true, 5)).toBe(2);
+    expect(copies(1, 2, 4)(false, 3)).toBe(2);
+    expect(copies(2, 1, 4)(false, 3)).toBe(1);
+    expect(copies(1, 2, 2)(false, 1)).toBe(1);
+  });
+});
+
+describe("the ZeRO stage", () => {
+  const full = { tuning: { method: "full" as const }, train: { batchSize: 16, maxLength: 256 } };
+  const three = { members: { replicas: 3 } };
+  const roomy = { devices: { ...LAPTOP, bytesPerRank: 2 ** 36 } };
+
+  it("is 0 for an adapter, 1 for full tuning that fits, with the reason", () => {
+    const adapter = planned(planJob(request(aSpec(three))));
+    expect([adapter.zeroStage, adapter.copies]).toEqual([0, 3]);
+    expect(adapter.explanation.join(" ")).toContain("Stage 0: every rank holds the whole");
+    const plan = planned(planJob(request(aSpec({ ...full, ...three }), roomy)));
+    expect([plan.zeroStage, plan.copies]).toEqual([1, 2]);
+    expect(plan.explanation.join(" ")).toContain("Stage 1: optimizer state is shared out");
+    expect(plan.rejected.map(({ what }) => what)).toEqual(
+      expect.arrayContaining(["ZeRO stage 0", "ZeRO stage 2"]),
+    );
+  });
+
+  it("is 2 where only its sums fit, and nothing where not even they do", () => {
+    // Peaks of the three stages with the copies that the planner wants, and with one.
+    const peak = (zeroStage: 0 | 1 | 2): number => {
+      const spec = aSpec({ ...full, ...three, train: { ...full.train, zeroStage } });
+      return planned(planJob(request(spec, roomy))).peakBytesPredicted;
+    };
+    const [whole, one, two] = [peak(0), peak(1), peak(2)];
+    expect(two).toBeLessThan(one);
+    expect(one).toBeLessThan(whole);
+    const room = (bytes: number): DeviceFacts => {
+      return { ...LAPTOP, bytesPerRank: Math.ceil(bytes / FITS_RATIO_MAX) };
+    };
+    const spec = aSpec({ ...full, ...three });
+    const plan = planned(planJob(request(spec, { devices: room(two) })));
+    expect(plan.zeroStage).toBe(2);
+    const rejected = plan.rejected.find(({ what }) => what === "ZeRO stage 1");
+    expect(rejected?.code).toBe("DoesNotFit");
+    const refusal = refused(planJob(request(spec, { devices: room(two * 0.3) })));
+    expect(refusal.code).toBe("DoesNotFit");
+  });
+
+  it("is taken from the job where it names one, and refused with the way out where it does not fit", () => {
+    for (const zeroStage of [0, 1, 2] as const) {
+      const spec = aSpec({ ...full, ...three, train: { ...full.train, zeroStage } });
+      const plan = planned(planJob(request(spec, roomy)));
+      expect(plan.zeroStage).toBe(zeroStage);
+      expect(plan.explanation.join(" ")).toContain(`Stage ${zeroStage}, as asked`);
+    }
+    const free = planned(planJob(request(aSpec({ ...full, ...three }), roomy)));
+    const bytesPerRank = Math.ceil(free.peakBytesPredicted / FITS_RATIO_MAX);
+    const spec = aSpec({ ...full, ...three, train: { ...full.train, zeroStage: 0 } });
+    const { sentence } = refused(planJob(request(spec, { devices: { ...LAPTOP, bytesPerRank } })));
+    expect(sentence).toContain("no train.zeroStage");
+  });
+
+  it("counts what a rank sends: whole sums once, or every lane", () => {
+    const question = {
+      ranks: 4,
+      copies: 1,
+      lanes: 16,
+      leaves: 16,
+      trainableElements: 1000,
+      wireBytes: 4,
+      parameterBytes: 4,
+    };
+    expect(sentBytes({ ...question, stage: 0 })).toEqual({ reduce: 12_000, gather: 0 });
+    expect(sentBytes({ ...question, stage: 1 })).toEqual({ reduce: 3000, gather: 3000 });
+    expect(sentBytes({ ...question, stage: 2 })).toEqual({ reduce: 12_000, gather: 3000 });
+    expect(sentBytes({ ...question, stage: 2, ranks: 1 })).toEqual({ reduce: 0, gather: 0 });
+  });
+
+  it("fast gives up the order and says so: one sum a rank, less memory, no stage 2", () => {
+    const exact = planned(planJob(request(aSpec({ ...full, ...three }), roomy)));
+    const fast = planned(planJob(request(aSpec({ ...full, ...three, exactness: "fast" }), roomy)));
+    expect(fast.memory.gradients).toBeLessThan(exact.memory.gradients);
+    expect(fast.memory.transients).toBeLessThan(exact.memory.transients);
+    expect(fast.explanation.join(" ")).toContain("bits may differ when the world changes");
+    expect(exact.explanation.join(" ")).not.toContain("bits may differ");
+    expect(fast.rejected.map(({ what }) => what)).not.toContain("ZeRO stage 2");
+    expect(fast.warnings).toEqual(exact.warnings);
   });
 });

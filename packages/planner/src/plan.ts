@@ -8,6 +8,7 @@ import {
   CROSS_ENTROPY_ROWS,
   copiesWanted,
   STAGES_EXECUTED,
+  stateChoices,
   type Weighing,
   weigh,
 } from "./plan-candidates.ts";
@@ -40,7 +41,10 @@ export function planJob(request: PlanRequest): PlanOutcome {
   const candidates = reading.worlds.map((world) => candidatesOf(weighing, world));
   // 3. The fastest that fits, in the first world that has one.
   const fitting = candidates.find((some) => some.some(isRunnable));
-  const chosen = fitting === undefined ? undefined : fastest(fitting.filter(isRunnable));
+  const chosen =
+    fitting === undefined
+      ? undefined
+      : fastest(fitting.filter(isRunnable), setting.adapter !== null);
   if (chosen === undefined) return refuse(weighing, candidates.flat());
   // 4. Say it, with what was not taken and why.
   const rejected = rejectedBeside(weighing, chosen, candidates.flat());
@@ -64,41 +68,43 @@ function isRunnable(candidate: Candidate): boolean {
   return candidate.fits && STAGES_EXECUTED.includes(candidate.stage);
 }
 
-/** Stage × copies × micro-batch × recomputation for one world. */
+/** Holding of state × micro-batch × recomputation for one world. */
 function candidatesOf(weighing: Weighing, world: World): Candidate[] {
   const { request, setting } = weighing;
   const { gradientCheckpointing } = request.spec.train;
   const levels =
     gradientCheckpointing === "auto" ? (["none", "full"] as const) : [gradientCheckpointing];
-  const wanted = copiesWanted(setting.adapter !== null, world.ranks);
-  const copies = setting.adapter === null && wanted > 1 ? [wanted, 1] : [wanted];
-  const first = ranksAllowed(request, world) === 1 ? 0 : 1;
-  const stages = world.ranks === 1 ? ([first] as const) : ([first, 2, 3] as const);
+  const states = stateChoices(weighing, world, ranksAllowed(request, world) === 1);
   return shapesFor(request, setting, world).flatMap((shape) =>
     levels.flatMap((checkpointing) =>
-      copies.flatMap((count) =>
-        stages.map((stage) => {
-          const choice: Choice = { world, shape, stage, copies: count, checkpointing };
-          return weigh(weighing, choice);
-        }),
-      ),
+      states.map((state) => {
+        const choice: Choice = { world, shape, ...state, checkpointing };
+        return weigh(weighing, choice);
+      }),
     ),
   );
 }
 
 /**
- * Least time of computing; within three percent less recomputation, then the larger micro-batch, then more copies.
- * What a second copy costs in traffic and updates does not count against it: it buys recovery without a lost step.
+ * Least time of computing and of what stage 2 sends more; within three percent less recomputation, then the larger
+ * micro-batch, then as many copies as are wanted, then the least bytes over the wire. What a second copy costs in
+ * traffic and updates does not count against it: it buys recovery without a lost step.
  */
-function fastest(candidates: readonly Candidate[]): Candidate | undefined {
-  const best = Math.min(...candidates.map(({ seconds }) => seconds.compute));
+function fastest(candidates: readonly Candidate[], isAdapter: boolean): Candidate | undefined {
+  const timeOf = ({ seconds }: Candidate): number => seconds.compute + seconds.released;
+  const best = Math.min(...candidates.map(timeOf));
+  const copiesOf = ({ copies, world }: Candidate): number =>
+    Math.min(copies, copiesWanted(isAdapter, world.ranks));
   return candidates
-    .filter(({ seconds }) => seconds.compute <= best * EQUAL_TIME_RATIO)
+    .filter((one) => timeOf(one) <= best * EQUAL_TIME_RATIO)
     .sort(
       (a, b) =>
         Number(a.checkpointing === "full") - Number(b.checkpointing === "full") ||
         b.shape.microBatchRows - a.shape.microBatchRows ||
-        b.copies - a.copies ||
+        copiesOf(b) - copiesOf(a) ||
+        a.sentBytes - b.sentBytes ||
+        // As many copies as ranks are stage 0 and stage 1 alike; of stage 1 a job that grows holds less on each rank.
+        Math.abs(a.stage - 1) - Math.abs(b.stage - 1) ||
         a.seconds.total - b.seconds.total,
     )[0];
 }

@@ -3,7 +3,7 @@
 import { type DeviceCard, GPU_CARDS } from "./gpu-card.ts";
 import { partialsMax } from "./lanes.ts";
 import type { ModelCard } from "./model-card.ts";
-import type { Checkpointing } from "./parallel-plan.ts";
+import type { Checkpointing, ZeroStage } from "./parallel-plan.ts";
 import { heldBlocksMax } from "./states.ts";
 
 /** Share of the sustained rate that a training step reaches before anything was measured. */
@@ -52,11 +52,14 @@ export interface StepQuestion extends WorkQuestion {
   readonly threadsPerRank: number;
   /** Cores shared by all CPU ranks; Infinity where nobody shares. */
   readonly coresCount: number;
+  readonly stage: ZeroStage;
   readonly ranks: number;
   readonly copies: number;
   readonly blockElements: number;
   readonly trainableElements: number;
   readonly lanes: number;
+  /** Leaves of the tree in which gradients are summed: the lanes, or the ranks where the order was given up. */
+  readonly leaves: number;
   readonly microBatchesPerLane: number;
   /** Tokens of a micro-batch. */
   readonly tokens: number;
@@ -72,6 +75,8 @@ export interface StepSeconds {
   /** Gradient traffic that the backward pass does not hide, and parameters coming back. */
   readonly exposed: number;
   readonly optimizer: number;
+  /** Of `exposed`, what stage 1 would not have. */
+  readonly released: number;
 }
 
 /** T_step = a·t_mb + exposed communication + optimizer, times what earlier runs taught. */
@@ -80,9 +85,13 @@ export function stepSeconds(question: StepQuestion): StepSeconds {
   const microBatches = Math.ceil(question.lanes / question.ranks) * question.microBatchesPerLane;
   const compute = microBatches * perMicroBatch;
   const exposed = exposedSeconds(question, perMicroBatch);
+  const released =
+    question.stage === 2
+      ? Math.max(0, exposed - exposedSeconds({ ...question, stage: 1 }, perMicroBatch))
+      : 0;
   const optimizer = optimizerSeconds(question);
   const total = (compute + exposed + optimizer) * question.speedRatio;
-  return { total, compute, exposed, optimizer };
+  return { total, compute, exposed, optimizer, released };
 }
 
 function microBatchSeconds(question: StepQuestion): number {
@@ -100,16 +109,38 @@ export function rateOf(
   return device.sustainedFlops * threadsPerRank * share;
 }
 
-function exposedSeconds(question: StepQuestion, perMicroBatch: number): number {
-  const { ranks, lanes, copies, trainableElements, wireBytes, parameterBytes, device } = question;
-  if (ranks === 1) return 0;
+/** Bytes a rank sends in a step: gradients to the other holders of each block, parameters to who does not hold it. */
+export function sentBytes(question: SentQuestion): { reduce: number; gather: number } {
+  const { stage, ranks, lanes, leaves, trainableElements, wireBytes, parameterBytes } = question;
+  if (ranks === 1) return { reduce: 0, gather: 0 };
+  const copies = stage === 0 ? ranks : Math.min(question.copies, ranks);
+  const partials = stage === 2 ? Math.ceil(lanes / ranks) : partialsMax(leaves, ranks);
   const others = (ranks - 1) / ranks;
-  const partials = partialsMax(lanes, ranks) * Math.min(copies, ranks);
-  const link = device.linkBytesPerSecond;
-  const reduce = (partials * trainableElements * wireBytes * others) / link;
-  // A rank that holds every block has computed every parameter itself.
-  const gather = copies >= ranks ? 0 : (trainableElements * parameterBytes * others) / link;
-  return Math.max(0, reduce - OVERLAP_RATIO * perMicroBatch) + gather;
+  return {
+    reduce: Math.ceil(partials * copies * trainableElements * wireBytes * others),
+    // A rank that holds every block has computed every parameter itself.
+    gather: copies === ranks ? 0 : Math.ceil(trainableElements * parameterBytes * others),
+  };
+}
+
+export type SentQuestion = Pick<
+  StepQuestion,
+  | "stage"
+  | "ranks"
+  | "copies"
+  | "lanes"
+  | "leaves"
+  | "trainableElements"
+  | "wireBytes"
+  | "parameterBytes"
+>;
+
+function exposedSeconds(question: StepQuestion, perMicroBatch: number): number {
+  const link = question.device.linkBytesPerSecond;
+  const { reduce, gather } = sentBytes(question);
+  // Stage 2 waits for every release: what it saves is the buffer that the next lane would need.
+  const hidden = question.stage === 2 ? 0 : OVERLAP_RATIO * perMicroBatch;
+  return Math.max(0, reduce / link - hidden) + gather / link;
 }
 
 function optimizerSeconds(question: StepQuestion): number {

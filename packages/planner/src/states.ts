@@ -77,27 +77,60 @@ export interface GradientShare {
   readonly stage: ZeroStage;
   readonly ranks: number;
   readonly lanes: number;
-  /** Bytes per element of the accumulator, and of a gradient on the wire. */
+  /** Bytes per element of the accumulator, of a gradient on the wire, and of what autograd writes beside it. */
   readonly accumulatorBytes: number;
   readonly wireBytes: number;
+  readonly autogradBytes: number;
 }
 
 /**
  * Gradients of the rank that needs most. Stages 0 and 1: one accumulator and the partial sums that the canonical
- * tree keeps alive beside it. Stage 2: lanes are sent when finished and only the owner's tree stays. Stage 3: a share.
+ * tree keeps alive beside it. Stage 2: one accumulator, for a lane is sent when it is finished; what it is rounded
+ * to for the wire goes where autograd wrote its own gradients, if there is such a place. Stage 3: a share.
  */
 export function gradientBytes(share: GradientShare): number {
   const { elements, stage, ranks, lanes, accumulatorBytes, wireBytes } = share;
   if (stage === 3) return Math.ceil((accumulatorBytes * elements) / ranks);
-  if (stage === 2) {
-    const nodes = ranks + 1 + Math.max(0, Math.log2(lanes / ranks));
-    return Math.ceil((nodes * wireBytes * elements) / ranks);
+  if (stage === 2 && ranks > 1) {
+    const isCopied = wireBytes < accumulatorBytes && share.autogradBytes !== wireBytes;
+    return (accumulatorBytes + (isCopied ? wireBytes : 0)) * elements;
   }
   return accumulatorBytes * elements + (liveMax(lanes, ranks) - 1) * wireBytes * elements;
 }
 
 /** Master and both moments, fp32: what a checkpoint stores and a transfer moves, whatever the rank computes in. */
 export const STATE_BYTES_PER_ELEMENT = 12;
+
+/**
+ * Stage 2: partial sums of its own blocks that a holder keeps at once; 0 on a single rank. Lanes are dealt in rounds,
+ * so after each of them lanes [0, m) are in and summed up in cover(0, m); then every rank sends one. A rank copies its
+ * own part out of the accumulator, except in the last round.
+ */
+export function releasePartialsMax(lanes: number, ranks: number): number {
+  if (ranks === 1) return 0;
+  let most = 0;
+  for (let first = 0; first < lanes; first += ranks) {
+    const sent = Math.min(ranks, lanes - first);
+    // In a short last round there is a rank that sends nothing and receives them all.
+    const received = first + sent < lanes || sent < ranks ? sent : sent - 1;
+    most = Math.max(most, cover(0, first).length + received);
+  }
+  return most;
+}
+
+export interface ExchangeShare {
+  readonly stage: ZeroStage;
+  readonly heldElements: number;
+  readonly ranks: number;
+  readonly lanes: number;
+  readonly wireBytes: number;
+}
+
+/** Buffers in which gradients of other ranks arrive, of the rank that needs most. Bytes. */
+export function exchangeBytes(share: ExchangeShare): number {
+  if (share.stage !== 2) return arrivalBytes(share);
+  return releasePartialsMax(share.lanes, share.ranks) * share.heldElements * share.wireBytes;
+}
 
 /**
  * Buffers for the partial sums of the other ranks: each of their nodes, cut to the blocks held here. Bytes of the

@@ -236,6 +236,7 @@ class _Rank:
     def __init__(self) -> None:
         self.engine: Any = None
         self.kill_at: tuple[int, str] | None = None
+        self.kill_after = 0
         self.step = -1
 
     def load(self, config: RankConfig, rows: int, mutant: str | None = None) -> dict[str, Any]:
@@ -249,7 +250,9 @@ class _Rank:
 
     def _hear(self, phase: str, _ratio: float) -> None:
         if self.kill_at == (self.step, phase):
-            os.kill(os.getpid(), signal.SIGKILL)
+            if self.kill_after == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.kill_after -= 1
 
     def elements(self) -> int:
         return int(self.engine.layout.elements)
@@ -280,9 +283,18 @@ class _Rank:
             outcomes.append(self.engine.take_step(step))
         return outcomes
 
-    def arm(self, step: int, phase: str) -> None:
-        """SIGKILL of this process when it enters `phase` of `step`."""
-        self.kill_at = (step, phase)
+    def arm(self, step: int, phase: str, after: int = 0) -> None:
+        """SIGKILL of this process when it enters `phase` of `step` and has been in it `after` times."""
+        self.kill_at, self.kill_after = (step, phase), after
+
+    def buffers(self) -> dict[str, int]:
+        """Gradient buffers that were ever needed at once: whole ones, and bytes of partial sums."""
+        work, reduction = self.engine._work, self.engine._reduction
+        return {
+            "accumulators": work.accumulators.count,
+            "partials": reduction.partials.nbytes,
+            "arrivals": sum(one.nbytes for one in reduction.arrivals._buffers.values()),
+        }
 
     def holding(self) -> Holding:
         holding: Holding = self.engine.holding()
@@ -319,12 +331,15 @@ def _bytes(tensor: Any) -> bytes:
 
 def _sound() -> None:
     """Undoes a mutant of an earlier test in the same process."""
-    from shardwright_trainer.blocks import reduce
+    from shardwright_trainer.blocks import reduce, release
     from shardwright_trainer.plan import lanes
+    from shardwright_trainer.rank import engine_reduce
 
-    setattr(reduce, "cover", lanes.cover)  # noqa: B010
+    setattr(engine_reduce, "cover", lanes.cover)  # noqa: B010
     setattr(lanes, "_are_siblings", _siblings)  # noqa: B010
     setattr(reduce, "LaneStack", LaneStack)  # noqa: B010
+    setattr(release, "LaneStack", LaneStack)  # noqa: B010
+    setattr(engine_reduce, "ReleaseSum", release.ReleaseSum)  # noqa: B010
 
 
 class _Chain(LaneStack[Any]):
@@ -350,12 +365,72 @@ def _chain() -> None:
 
 def _sequential() -> None:
     """Mutant: lanes are added one after another, on each rank and at the holders, instead of in the tree."""
-    from shardwright_trainer.blocks import reduce
     from shardwright_trainer.plan import lanes
+    from shardwright_trainer.rank import engine_reduce
 
     _sound()
     setattr(lanes, "_are_siblings", lambda left, right: right[0] == left[0] + left[1])  # noqa: B010
-    setattr(reduce, "cover", lambda lo, hi: [(lo, hi - lo)] if hi > lo else [])  # noqa: B010
+    setattr(engine_reduce, "cover", lambda lo, hi: [(lo, hi - lo)] if hi > lo else [])  # noqa: B010
+
+
+def _release_chain() -> None:
+    """Mutant: holders add released lanes one after another."""
+    from shardwright_trainer.blocks import release
+
+    _sound()
+    setattr(release, "LaneStack", _Chain)  # noqa: B010
+
+
+def _release_with(change: Callable[[list[Any], Any, int], tuple[list[Any], Any]]) -> None:
+    from shardwright_trainer.blocks import release
+    from shardwright_trainer.rank import engine_reduce
+
+    class Changed(release.ReleaseSum):
+        def release(self, lanes: Any, gradient_e: Any, *, is_last: bool) -> None:
+            lanes, gradient_e = change(list(lanes), gradient_e, self._wire.rank)
+            super().release(lanes, gradient_e, is_last=is_last)
+
+    _sound()
+    setattr(engine_reduce, "ReleaseSum", Changed)  # noqa: B010
+
+
+class _Swapped(LaneStack[Any]):
+    """Takes lanes 4n + 1 and 4n + 2 for one another."""
+
+    kept: list[tuple[int, Any]]
+
+    def push(self, lo: int, value: Any, size: int = 1) -> None:
+        self.kept = getattr(self, "kept", [])
+        if lo % 4 == 1:
+            self.kept.append((lo, value))
+            return
+        if lo % 4 == 2:
+            first, earlier = self.kept.pop()
+            LaneStack.push(self, first, value)
+            value = earlier
+        LaneStack.push(self, lo, value)
+
+    def finish(self) -> Any:
+        for lo, value in self.kept:
+            LaneStack.push(self, lo, value)
+        return LaneStack.finish(self)
+
+
+def _release_misplaced() -> None:
+    """Mutant: two released lanes are taken for one another."""
+    from shardwright_trainer.blocks import release
+
+    _sound()
+    setattr(release, "LaneStack", _Swapped)  # noqa: B010
+
+
+def _release_dropped() -> None:
+    """Mutant: lane 3 is released empty."""
+
+    def change(lanes: list[Any], gradient_e: Any, rank: int) -> tuple[list[Any], Any]:
+        return lanes, gradient_e.zero_() if lanes[rank] == 3 and gradient_e is not None else gradient_e
+
+    _release_with(change)
 
 
 def _siblings(left: Any, right: Any) -> bool:
@@ -366,4 +441,7 @@ MUTANTS: dict[str | None, Callable[[], None]] = {
     None: _sound,
     "rank-local-sums": _sequential,
     "chain-at-the-holder": _chain,
+    "released-into-a-chain": _release_chain,
+    "released-into-each-others-places": _release_misplaced,
+    "a-lane-released-empty": _release_dropped,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,8 +16,10 @@ from shardwright_trainer.blocks.adamw import AdamW
 from shardwright_trainer.blocks.holding import Held
 from shardwright_trainer.blocks.norm import clip_factor, norm_of, scale_and_square
 from shardwright_trainer.blocks.reduce import Arrivals, LaneSum, merge, reduce_to_holders
-from shardwright_trainer.plan.config import BlockMap, BlockRun
-from shardwright_trainer.plan.lanes import LaneStack
+from shardwright_trainer.blocks.release import Partials, ReleaseSum
+from shardwright_trainer.plan.config import BlockMap, BlockRun, FreshSource, GenerationPlan, LaneRange
+from shardwright_trainer.plan.lanes import LaneStack, cover, lanes_by_rank
+from shardwright_trainer.plan.memory import release_partials_max
 
 U = 2.0**-24
 
@@ -91,11 +94,85 @@ def test_reduction_is_the_tree_whoever_holds_what(data: st.DataObject) -> None:
                 sums.push(lane, leaves[lane].clone())
             arrivals = Arrivals(wire, torch.device("cpu"))
             wire_of_rank = Loopback(rank, world, mail, collect)
-            found = reduce_to_holders(wire_of_rank, held, spans, sums.nodes(), arrivals)
+            covers = [cover(*span) for span in spans]
+            found = reduce_to_holders(wire_of_rank, held, covers, sums.nodes(), arrivals)
             if not collect:
                 assert found.dtype == torch.float32
                 assert torch.equal(found, held[rank].pack(expected))
     assert not any(mail.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_released_lanes_end_in_the_same_tree(data: st.DataObject) -> None:
+    """Unequal shares, lanes without rows at the end, ranks without lanes; a lane's buffer is spoilt once it
+    may be."""
+    world = data.draw(st.integers(2, 6))
+    lanes = data.draw(st.integers(1, 19))
+    limit = data.draw(st.integers(1, lanes))
+    wire = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    cuts = sorted(data.draw(st.lists(st.integers(0, lanes), min_size=world - 1, max_size=world - 1)))
+    spans = list(zip([0, *cuts], [*cuts, lanes], strict=True))
+    block_map = BlockMap(
+        elements=21, block_elements=8, blocks=3,
+        runs=tuple(BlockRun(first_block=b, blocks=1, holders=_draw_holders(data, world)) for b in range(3)),
+    )  # fmt: skip
+    by_rank = lanes_by_rank(_plan_of(block_map, spans), limit, dealt=True)
+    leaves = (
+        torch.randn(lanes, 21, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 9)))) * 1e3
+    )
+    expected = _expected(leaves[:limit], wire)
+    held = [Held.of(block_map, rank) for rank in range(world)]
+    mail: dict[tuple[int, int], list[Tensor]] = {}
+    for collect in (True, False):
+        for rank in range(world):
+            partials = Partials(wire, torch.device("cpu"))
+            found = _release(Loopback(rank, world, mail, collect), held, by_rank, leaves.to(wire), partials)
+            if not collect:
+                assert found.dtype == torch.float32
+                assert torch.equal(found, held[rank].pack(expected))
+    assert not any(mail.values())
+
+
+def _release(
+    wire: Loopback, held: list[Held], by_rank: tuple[tuple[int, ...], ...], leaves: Tensor, partials: Partials
+) -> Tensor:
+    total = ReleaseSum(wire, held, partials)
+    rounds = max(len(hand) for hand in by_rank)
+    for turn in range(rounds):
+        now = [hand[turn] if turn < len(hand) else None for hand in by_rank]
+        lane = now[wire.rank]
+        gradient = None if lane is None else leaves[lane].clone()
+        total.release(now, gradient, is_last=turn == rounds - 1)
+        if gradient is not None and turn < rounds - 1:
+            gradient.fill_(torch.nan)
+    return total.finish()
+
+
+@pytest.mark.parametrize("world", range(2, 10))
+@pytest.mark.parametrize("lanes", [8, 16, 19, 64])
+def test_a_holder_keeps_as_many_partials_as_the_closed_form_says(lanes: int, world: int) -> None:
+    runs = (BlockRun(first_block=0, blocks=3, holders=tuple(range(world))),)
+    block_map = BlockMap(elements=21, block_elements=8, blocks=3, runs=runs)
+    cuts = [lanes // world * rank + min(rank, lanes % world) for rank in range(world + 1)]
+    by_rank = lanes_by_rank(_plan_of(block_map, list(pairwise(cuts))), lanes, dealt=True)
+    held = [Held.of(block_map, rank) for rank in range(world)]
+    needed = []
+    for rank in range(world):
+        partials = Partials(torch.float32, torch.device("cpu"))
+        mail = {(peer, rank): [torch.zeros(21)] * lanes for peer in range(world)}
+        _release(Loopback(rank, world, mail, False), held, by_rank, torch.zeros(lanes, 21), partials)
+        needed.append(partials.count)
+    assert max(needed) == release_partials_max(lanes, world)
+
+
+def _plan_of(block_map: BlockMap, spans: Sequence[tuple[int, int]]) -> GenerationPlan:
+    lanes = tuple(LaneRange(rank=rank, begin=begin, end=end) for rank, (begin, end) in enumerate(spans))
+    return GenerationPlan(
+        generation=1, rank=0, world_size=len(spans), block_map=block_map, lanes=lanes, source=FreshSource(),
+        store_host="", store_port=0, store_prefix="", save_every_steps=1, total_steps=1,
+        collective_timeout_seconds=1.0,
+    )  # fmt: skip
 
 
 def _draw_holders(data: st.DataObject, world: int) -> tuple[int, ...]:

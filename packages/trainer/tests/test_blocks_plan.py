@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shardwright_trainer.plan import block_map as maps
 from shardwright_trainer.plan.config import BlockMap, BlockRun, FreshSource, GenerationPlan, LaneRange
 from shardwright_trainer.plan.flat import block_bounds, build_layout, run_bounds, runs_of
-from shardwright_trainer.plan.lanes import LaneStack, check_lanes, cover, lanes_of
+from shardwright_trainer.plan.lanes import LaneStack, check_lanes, cover, lanes_by_rank
 
 
 @pytest.mark.parametrize(("span", "nodes"), [
@@ -124,11 +124,32 @@ def test_lanes_cover_the_step_once(ranges: list[tuple[int, int, int]], said: str
     )  # fmt: skip
     if said is None:
         check_lanes(plan, 8)
-        assert lanes_of(plan, ranges[0][0]) == ranges[0][1:]
-        assert lanes_of(plan, 7) == (0, 0)
+        rank, begin, end = ranges[0]
+        assert lanes_by_rank(plan, 8)[rank] == tuple(range(begin, end))
+        assert sorted(lane for hand in lanes_by_rank(plan, 5) for lane in hand) == [0, 1, 2, 3, 4]
     else:
         with pytest.raises(ValueError, match=said):
             check_lanes(plan, 8)
+
+
+@pytest.mark.parametrize(("counts", "limit", "hands"), [
+    ([2, 2, 2, 2], 8, [(0, 4), (1, 5), (2, 6), (3, 7)]),
+    ([3, 3, 2], 8, [(0, 3, 6), (1, 4, 7), (2, 5)]),
+    ([1, 4, 1], 6, [(0,), (1, 3, 4, 5), (2,)]),
+    ([0, 2, 2], 4, [(), (0, 2), (1, 3)]),
+    ([2, 2, 2, 2], 5, [(0, 4), (1,), (2,), (3,)]),
+])  # fmt: skip
+def test_lanes_are_dealt_in_rounds(counts: list[int], limit: int, hands: list[tuple[int, ...]]) -> None:
+    begins = [sum(counts[:rank]) for rank in range(len(counts) + 1)]
+    lanes = tuple(
+        LaneRange(rank=rank, begin=begins[rank], end=begins[rank + 1]) for rank in range(len(counts))
+    )
+    plan = GenerationPlan(
+        generation=1, rank=0, world_size=len(counts), block_map=_map((0, 3, (0,))), lanes=lanes,
+        source=FreshSource(), store_host="", store_port=0, store_prefix="", save_every_steps=1, total_steps=1,
+        collective_timeout_seconds=1.0,
+    )  # fmt: skip
+    assert list(lanes_by_rank(plan, limit, dealt=True)) == hands
 
 
 def _map(*runs: tuple[int, int, tuple[int, ...]]) -> BlockMap:

@@ -62,6 +62,11 @@ def test_arrivals(case: dict[str, int]) -> None:
     assert found == case["bytes"]
 
 
+@pytest.mark.parametrize("case", VECTORS["releases"], ids=lambda case: f"{case['lanes']}-{case['ranks']}")
+def test_releases(case: dict[str, int]) -> None:
+    assert memory.release_partials_max(case["lanes"], case["ranks"]) == case["partials"]
+
+
 def test_unknown_architecture() -> None:
     fields = CASES["gpt2 lora"]["question"]
     with pytest.raises(ValueError, match="no closed form for architecture 'mamba'"):

@@ -129,11 +129,17 @@ function conditionsOf({ status }: JobView, nowMs: number): string {
   );
 }
 
-function planOf({ status: { plan } }: JobView): readonly Pair[] {
+function planOf({ status: { plan }, document }: JobView): readonly Pair[] {
   if (plan === null) return [];
   return [
     ["Ranks", `${plan.ranks} (${plan.members} members of ${plan.ranksPerMember})`],
     ["ZeRO stage", `${plan.zeroStage}, ${plan.copies} copies of the state`],
+    [
+      "Exactness",
+      document.spec.exactness === "fast"
+        ? "fast: bits may differ when the world changes"
+        : "exact: the same bits whoever is lost or joins",
+    ],
     [
       "Lanes",
       `${plan.recipe.lanes} of ${plan.recipe.microBatchesPerLane} × ${plan.recipe.microBatchRows} rows`,

@@ -67,7 +67,22 @@ async function readVariants(call: Invocation): Promise<Variants> {
       throw new Refusal(EXIT.usage, `${document.origin} is not a valid job`, { why });
     }
   }
+  refuseFast(variants, document.origin);
   return variants;
+}
+
+/** Its two runs may differ with nothing being wrong: a kill changes the world, and the world the order of sums. */
+function refuseFast({ disturbed }: Variants, origin: string): void {
+  const { exactness } = disturbed["spec"] as { readonly exactness?: unknown };
+  if (exactness !== "fast") return;
+  throw new Refusal(
+    EXIT.usage,
+    `${origin}: spec.exactness is fast, so there is nothing to verify`,
+    {
+      why: "a fast job does not promise the same bits when the number of ranks changes, and a kill changes it",
+      next: "set spec.exactness to exact, or leave it out",
+    },
+  );
 }
 
 /** Nothing of a user's is overwritten, even under a name that looks like ours. */

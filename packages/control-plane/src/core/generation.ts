@@ -2,6 +2,7 @@
 import type { Reason } from "@shardwright/job";
 import {
   assignLanes,
+  copiesIn,
   mapBlocks,
   planTransfer,
   STATE_BYTES_PER_ELEMENT,
@@ -143,7 +144,6 @@ function mapRequest(
     elements: facts.layout.elements,
     blockElements: live.plan.blockElements,
     ranks: seated.map((candidate, rank) => ({ rank, weight: 1, failureDomain: candidate.member })),
-    // An adapter's state is small: every rank holds all of it, and any single survivor is enough.
-    copies: method === "full" ? live.plan.copies : seated.length,
+    copies: copiesIn(live.plan, method !== "full", seated.length),
   };
 }

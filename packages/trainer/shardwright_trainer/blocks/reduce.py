@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shardwright_trainer.blocks.holding import Held
-from shardwright_trainer.plan.lanes import LaneStack, cover
+from shardwright_trainer.plan.lanes import LaneStack
 
 WIRE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -93,19 +93,18 @@ class LaneSum:
 def reduce_to_holders(
     wire: Wire,
     held: Sequence[Held],
-    lanes: Sequence[tuple[int, int]],
+    covers: Sequence[Sequence[tuple[int, int]]],
     mine: Sequence[tuple[int, int, Tensor]],
     arrivals: Arrivals,
 ) -> Tensor:
     """Finishes the tree for the blocks this rank holds; returns their sums [p] in fp32.
 
-    held[r], lanes[r]: blocks and lanes [begin, end) of rank r (lanes without data cut off); mine: this
-    rank's nodes, equal to cover(*lanes[rank]). The i-th nodes of all ranks travel together, each only to
-    the holders of a block.
+    held[r]: blocks of rank r; covers[r]: (lo, size) of the nodes it sends, all of them together covering the
+    leaves of the tree once; mine: this rank's nodes. The i-th nodes of all ranks travel together, each only
+    to the holders of a block.
     The result may lie in the memory of `mine` or of `arrivals`.
     """
-    covers = [cover(*span) for span in lanes]
-    assert [(lo, size) for lo, size, _ in mine] == covers[wire.rank]
+    assert [(lo, size) for lo, size, _ in mine] == list(covers[wire.rank])
     nodes: list[tuple[int, int, Tensor]] = []
     for turn in range(max(len(nodes_of_rank) for nodes_of_rank in covers)):
         nodes += _exchange_nodes(wire, held, covers, mine, turn=turn, arrivals=arrivals)

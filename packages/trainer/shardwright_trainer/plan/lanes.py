@@ -86,12 +86,26 @@ def cover(lo: int, hi: int) -> list[tuple[int, int]]:
     return nodes
 
 
-def lanes_of(plan: GenerationPlan, rank: int) -> tuple[int, int]:
-    """Lanes [begin, end) of a rank; (0, 0) when the plan gives it none."""
-    for lanes in plan.lanes:
-        if lanes.rank == rank:
-            return lanes.begin, lanes.end
-    return 0, 0
+def lanes_by_rank(plan: GenerationPlan, limit: int, *, dealt: bool = False) -> tuple[tuple[int, ...], ...]:
+    """Lanes below `limit` of each rank, ascending; together they are 0 to limit - 1.
+
+    The plan says how many lanes a rank takes. Contiguous: exactly those of its range. Dealt: in rounds, each
+    round giving the next lanes to the ranks that still have some to take, one each in rank order: what all
+    ranks have computed after a round is then a prefix of the lanes, so its tree has merged almost all of it.
+    """
+    ranges = {entry.rank: (entry.begin, entry.end) for entry in plan.lanes if entry.end > entry.begin}
+    spans = [ranges.get(rank, (0, 0)) for rank in range(plan.world_size)]
+    if not dealt:
+        return tuple(tuple(range(min(begin, limit), min(end, limit))) for begin, end in spans)
+    hands: list[list[int]] = [[] for _ in spans]
+    lane = 0
+    for turn in range(max(end - begin for begin, end in spans)):
+        for hand, (begin, end) in zip(hands, spans, strict=True):
+            if turn < end - begin:
+                if lane < limit:
+                    hand.append(lane)
+                lane += 1
+    return tuple(tuple(hand) for hand in hands)
 
 
 def check_lanes(plan: GenerationPlan, lanes: int) -> None:

@@ -146,6 +146,23 @@ def live_max(lanes: int, ranks: int) -> int:
     )
 
 
+def release_partials_max(lanes: int, ranks: int) -> int:
+    """Partial sums [p] alive at once in stage 2 on the rank that needs most; 0 on a single rank.
+
+    After each round lanes [0, m) are in, summed up in cover(0, m); then every rank with a lane sends one. A
+    rank copies its own part out of its accumulator, which works on; in the last round it need not.
+    """
+    if ranks == 1:
+        return 0
+    most = 0
+    for first in range(0, lanes, ranks):
+        sent = min(ranks, lanes - first)
+        # Of the ranks without a lane in the last round each receives them all.
+        received = sent if first + sent < lanes or sent < ranks else sent - 1
+        most = max(most, len(cover(0, first)) + received)
+    return most
+
+
 def arrival_bytes(held_elements: int, ranks: int, lanes: int, wire_bytes: int) -> int:
     """Buffers for the partial sums of the other ranks, of the rank that receives most."""
     nodes = [len(cover(begin, end)) for begin, end in equal_lanes(lanes, ranks)]
@@ -226,9 +243,9 @@ def _gradients(question: MemoryQuestion, elements: int) -> int:
     ranks, lanes, accumulator = question.ranks, question.lanes, question.scheme.gradients
     if question.stage == 3:
         return narrow + -(-(accumulator * elements) // ranks)
-    if question.stage == 2:
-        nodes = ranks + 1 + max(0.0, math.log2(lanes / ranks))
-        return narrow + math.ceil(nodes * question.wire_bytes * elements / ranks)
+    if question.stage == 2 and ranks > 1:
+        is_copied = question.wire_bytes < accumulator and question.autograd_bytes != question.wire_bytes
+        return narrow + (accumulator + (question.wire_bytes if is_copied else 0)) * elements
     return narrow + accumulator * elements + (live_max(lanes, ranks) - 1) * question.wire_bytes * elements
 
 

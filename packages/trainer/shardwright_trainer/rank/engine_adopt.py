@@ -59,6 +59,12 @@ def check_plan(plan: GenerationPlan, layout: FlatLayout, config: RankConfig) -> 
             f"the block map is of {block_map.elements} elements in blocks of {block_map.block_elements}; "
             f"the model has {layout.elements} in blocks of {config.block_elements}",
         )
+    partial = [run.first_block for run in block_map.runs if len(run.holders) < plan.world_size]
+    if config.zero_stage == 0 and partial:
+        raise StateError(
+            "BlockMapRefused",
+            f"in stage 0 every rank holds every block; block {partial[0]} has fewer holders than ranks",
+        )
     if not 0 <= plan.rank < plan.world_size:
         raise StateError("BlockMapRefused", f"rank {plan.rank} is outside the world of {plan.world_size}")
 

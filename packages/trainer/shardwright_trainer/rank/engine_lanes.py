@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from shardwright_trainer.blocks.reduce import WIRE_DTYPES, Arrivals, LaneSum
+from shardwright_trainer.blocks.reduce import WIRE_DTYPES, LaneSum
 from shardwright_trainer.nn.losses import Row, micro_batch
 from shardwright_trainer.nn.model import TrainedModel
 from shardwright_trainer.plan.config import LaneOutcome, RankConfig
@@ -62,22 +62,20 @@ class StepRows:
         trained = sum(data.row_trained_tokens(row) for lane in lanes for batch in lane for row in batch)
         return StepRows(tuple(lanes), trained)
 
-    def cut(self, begin: int, end: int) -> tuple[int, int]:
-        """Lanes [begin, end) without those that have no rows in this step."""
-        return min(begin, len(self.lanes)), min(end, len(self.lanes))
-
 
 class Accumulators:
     """Flat fp32 gradient buffers; the one in use is where autograd adds the gradients of all parameters."""
 
     def __init__(self, trained: TrainedModel) -> None:
         self._trained = trained
+        self._all: list[Tensor] = []
         self._free: list[Tensor] = []
-        self._mine: set[int] = set()
         self._views: dict[int, list[Tensor]] = {}
         # In 16 bit autograd needs gradients of its own dtype; they are added into fp32 after each
         # micro-batch.
         self._narrow = None if trained.flat.dtype == torch.float32 else torch.zeros_like(trained.flat)
+        self._narrow_is_lent = False
+        self._rounded: Tensor | None = None
         if self._narrow is not None:
             self.attach(self._narrow)
 
@@ -86,13 +84,17 @@ class Accumulators:
         """Autograd adds into the buffers directly."""
         return self._narrow is None
 
+    @property
+    def count(self) -> int:
+        """Buffers that were ever in use at once."""
+        return len(self._all)
+
     def take(self) -> Tensor:
         """A zeroed buffer, attached to the parameters where dtypes allow it."""
-        if self._free:
-            buffer = self._free.pop()
-        else:
-            buffer = torch.empty_like(self._trained.flat, dtype=torch.float32)
-            self._mine.add(buffer.data_ptr())
+        if not self._free:
+            self._free.append(torch.empty_like(self._trained.flat, dtype=torch.float32))
+            self._all.append(self._free[-1])
+        buffer = self._free.pop()
         buffer.zero_()
         if self._narrow is None:
             self.attach(buffer)
@@ -100,8 +102,33 @@ class Accumulators:
 
     def give(self, buffer: Tensor) -> None:
         """The content of this tensor is not needed any more; what is not one of the buffers is ignored."""
-        if buffer.data_ptr() in self._mine and all(buffer is not free for free in self._free):
+        if any(buffer is one for one in self._all) and all(buffer is not free for free in self._free):
             self._free.append(buffer)
+
+    def reclaim(self) -> None:
+        """No content is needed any more, also of buffers that an interrupted step left behind."""
+        self._free = list(self._all)
+        self.rounded_done()
+
+    def rounded(self, buffer: Tensor, dtype: torch.dtype) -> Tensor:
+        """The buffer in `dtype`: itself, or a copy that holds until the next call or `reclaim`.
+
+        The copy goes where autograd leaves its 16-bit gradients: between two micro-batches nothing is there.
+        """
+        if buffer.dtype == dtype:
+            return buffer
+        if self._narrow is not None and self._narrow.dtype == dtype:
+            self._narrow_is_lent = True
+            return self._narrow.copy_(buffer)
+        if self._rounded is None:
+            self._rounded = torch.empty_like(buffer, dtype=dtype)
+        return self._rounded.copy_(buffer)
+
+    def rounded_done(self) -> None:
+        """What `rounded` returned is not read any more."""
+        if self._narrow is not None and self._narrow_is_lent:
+            self._narrow.zero_()
+            self._narrow_is_lent = False
 
     def settle(self, buffer: Tensor) -> None:
         """After a micro-batch: its gradients are in `buffer`."""
@@ -129,23 +156,22 @@ class LaneWork:
         self._config = config
         self._trained = trained
         self._data = data
+        self.wire_dtype = WIRE_DTYPES[config.recipe.wire_dtype]
         self.accumulators = Accumulators(trained)
-        self.buffers = Arrivals(WIRE_DTYPES[config.recipe.wire_dtype], trained.flat.device)
         self.data_seconds = 0.0
 
-    def run(self, step: int, rows: StepRows, begin: int, end: int) -> tuple[LaneSum, list[float]]:
-        """Lanes [begin, end): their partial sums and, in lane order, their loss sums (fp64)."""
-        sums = LaneSum(WIRE_DTYPES[self._config.recipe.wire_dtype])
+    def sums(self, step: int, rows: StepRows, lanes: Sequence[int]) -> tuple[LaneSum, list[float]]:
+        """Neighbouring lanes: their partial sums in the tree and, in lane order, their loss sums (fp64)."""
+        sums = LaneSum(self.wire_dtype)
         losses: list[float] = []
-        self.data_seconds = 0.0
-        for lane in range(begin, end):
+        for lane in lanes:
             buffer = self._sibling(sums, rows, lane)
             if buffer is not None:
-                losses.append(self._lane(step, lane, rows.lanes[lane], buffer))
+                losses.append(self.add(step, rows, lane, buffer))
                 sums.push(lane - 1, buffer, lanes=2)
             else:
                 buffer = self.accumulators.take()
-                losses.append(self._lane(step, lane, rows.lanes[lane], buffer))
+                losses.append(self.add(step, rows, lane, buffer))
                 sums.push(lane, buffer)
             while sums.freed:
                 self.accumulators.give(sums.freed.pop())
@@ -165,9 +191,11 @@ class LaneWork:
             self.accumulators.attach(buffer)
         return buffer
 
-    def _lane(self, step: int, lane: int, batches: Sequence[Sequence[int]], buffer: Tensor) -> float:
+    def add(self, step: int, rows: StepRows, lane: int, buffer: Tensor) -> float:
+        """Adds the gradient of a lane into an accumulator taken or attached last; returns its loss sum
+        (fp64)."""
         recipe, total = self._config.recipe, 0.0
-        for index, batch_rows in enumerate(batches):
+        for index, batch_rows in enumerate(rows.lanes[lane]):
             started = perf_counter()
             batch = micro_batch(
                 [self._row(row) for row in batch_rows], recipe.row_tokens, self._trained.flat.device

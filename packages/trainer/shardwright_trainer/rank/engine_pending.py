@@ -26,8 +26,6 @@ class Pending:
     """0-based index of the step."""
     gradient_p: Tensor
     """Sum of the held blocks × 1/trained tokens; kept until the next step starts."""
-    buffers: list[Tensor]
-    """Accumulators the gradient may lie in."""
     facts: StepFacts | None = None
     """Known once every rank had reduced its blocks: the step has passed its commit point as far as this
     rank knows."""

@@ -15,7 +15,6 @@ import torch
 from shardwright_trainer.blocks.adamw import AdamW
 from shardwright_trainer.blocks.holding import Held
 from shardwright_trainer.blocks.norm import clip_factor, norm_of, scale_and_square
-from shardwright_trainer.blocks.reduce import LaneSum, reduce_to_holders
 from shardwright_trainer.blocks.state import BlockState
 from shardwright_trainer.nn.model import load_model
 from shardwright_trainer.plan.config import (
@@ -29,7 +28,6 @@ from shardwright_trainer.plan.config import (
     Staged,
     StepOutcome,
 )
-from shardwright_trainer.plan.lanes import lanes_of
 from shardwright_trainer.plan.schedule import learning_rate
 from shardwright_trainer.rank import engine_adopt as adoption
 from shardwright_trainer.rank.engine_adopt import Membership
@@ -38,6 +36,7 @@ from shardwright_trainer.rank.engine_gang import Gang, Progress, go_on
 from shardwright_trainer.rank.engine_history import History, StepFacts
 from shardwright_trainer.rank.engine_lanes import LaneWork, Rows, StepRows
 from shardwright_trainer.rank.engine_pending import Peer, Pending, handshake, known_facts
+from shardwright_trainer.rank.engine_reduce import Reduction, Shares, payload_sizes
 from shardwright_trainer.rank.engine_sections import Sections
 from shardwright_trainer.rank.engine_stage import stage_owned
 from shardwright_trainer.rank.errors import NonFiniteLoss, StateError, UserError
@@ -54,6 +53,7 @@ class Engine:
         self._report = report
         self._trained = load_model(config, report)
         self._work = LaneWork(config, self._trained, data)
+        self._reduction = Reduction(config, self._work, self._trained.flat.device)
         self._version = 0
         self._pending: Pending | None = None
         self._history = History()
@@ -89,7 +89,9 @@ class Engine:
         """
         gang = self._connected()
         lanes = self._config.recipe.lanes
-        digest = digest32(self.layout.fingerprint, self.recipe_sha256)
+        # Another stage or another way of summing exchanges other messages: they would wait for each other.
+        way = f"{self._config.zero_stage} {self._config.spec.get('exactness', 'exact')}"
+        digest = digest32(self.layout.fingerprint, self.recipe_sha256, way)
         peers = handshake(
             gang, self._version, self._pending, lanes=lanes, digest=digest, device=self._trained.flat.device
         )
@@ -188,15 +190,11 @@ class Engine:
 
         sections.enter("data", "lanes")
         rows = StepRows.of(self._config, self._data, step)
-        begin, end = rows.cut(*lanes_of(membership.plan, membership.plan.rank))
+        shares = Shares.of(self._config, membership, rows)
 
-        sections.enter("forward_backward", "lanes")
-        sums, losses = self._work.run(step, rows, begin, end)
-        sections.shift("forward_backward", "data", self._work.data_seconds)
-
-        sections.enter("reduce", "reduce")
-        self._pending = self._reduce(membership, step, rows, sums)
-        self._pending.facts = self._agree(membership, rows, losses)
+        gradient_p, losses = self._reduction.run(step, rows, shares, membership, sections)
+        self._pending = Pending(step, gradient_p)
+        self._pending.facts = self._agree(membership, rows, shares, losses)
 
         sections.enter("other", "commit")
         gang.barrier()
@@ -211,7 +209,8 @@ class Engine:
         return StepOutcome(
             step=step + 1,
             lanes=tuple(
-                self._work.outcome(rows, lane, facts.lane_losses[lane]) for lane in range(begin, end)
+                self._work.outcome(rows, lane, facts.lane_losses[lane])
+                for lane in shares.by_rank[membership.plan.rank]
             ),
             loss=facts.loss,
             grad_norm=facts.grad_norm,
@@ -266,30 +265,24 @@ class Engine:
         self._report("idle", 0.0)
         return staged
 
-    def _reduce(self, membership: Membership, step: int, rows: StepRows, sums: LaneSum) -> Pending:
-        plan = membership.plan
-        spans = [rows.cut(*lanes_of(plan, rank)) for rank in range(plan.world_size)]
-        nodes = sums.nodes()
-        gradient_p = reduce_to_holders(membership.gang, membership.held, spans, nodes, self._work.buffers)
-        return Pending(step, gradient_p, [buffer for _, _, buffer in nodes])
-
-    def _agree(self, membership: Membership, rows: StepRows, losses: list[float]) -> StepFacts:
+    def _agree(
+        self, membership: Membership, rows: StepRows, shares: Shares, losses: list[float]
+    ) -> StepFacts:
         """Everybody's square sums and lane losses in one exchange: the same norm and the same verdict on
         all ranks."""
         assert self._pending is not None
         plan, held = membership.plan, membership.held
         sums = scale_and_square(self._pending.gradient_p, membership.mine, 1.0 / rows.trained_tokens)
         payload = torch.cat([sums, torch.tensor(losses, dtype=torch.float64)])
-        spans = [rows.cut(*lanes_of(plan, rank)) for rank in range(plan.world_size)]
-        sizes = [len(one.owned) + end - begin for one, (begin, end) in zip(held, spans, strict=True)]
-        parts = membership.gang.gather(payload.to(self._trained.flat.device), sizes)
+        parts = membership.gang.gather(payload.to(self._trained.flat.device), payload_sizes(held, shares))
         square_sums = [0.0] * plan.block_map.blocks
         lane_losses = [0.0] * len(rows.lanes)
-        for one, (begin, end), part in zip(held, spans, parts, strict=True):
+        for one, lanes, part in zip(held, shares.by_rank, parts, strict=True):
             numbers = part.tolist()
             for block, value in zip(one.owned, numbers, strict=False):
                 square_sums[block] = value
-            lane_losses[begin:end] = numbers[len(one.owned) :]
+            for lane, value in zip(lanes, numbers[len(one.owned) :], strict=True):
+                lane_losses[lane] = value
         return self._facts(self._pending.step, rows, lane_losses, norm_of(square_sums))
 
     def _facts(self, step: int, rows: StepRows, lane_losses: list[float], norm: float) -> StepFacts:
@@ -327,7 +320,5 @@ class Engine:
         self._release_pending()
 
     def _release_pending(self) -> None:
-        if self._pending is not None:
-            for buffer in self._pending.buffers:
-                self._work.accumulators.give(buffer)
-            self._pending = None
+        self._pending = None
+        self._reduction.reclaim()

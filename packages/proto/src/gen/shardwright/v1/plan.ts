@@ -91,7 +91,7 @@ export interface BlockMap {
   runs: BlockRun[];
 }
 
-/** Lanes [lane_begin, lane_end) belong to this rank. */
+/** Lanes [lane_begin, lane_end) belong to this rank; in ZeRO stage 2 that many, dealt in rounds. */
 export interface LaneRange {
   rank: number;
   laneBegin: number;
