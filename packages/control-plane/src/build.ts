@@ -53,6 +53,8 @@ export interface ControlPlaneConfig {
   /** Ranks that may run at once on this machine. */
   readonly ranksMax?: number;
   readonly clock?: Clock;
+  /** Who starts members; absent = they are processes of this machine. */
+  readonly launcher?: Launcher;
 }
 
 export interface ControlPlane {
@@ -71,7 +73,7 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
   // 1. What lasts: the journal, and the members that an earlier process started.
   const journal = await openJournal(config, clock);
   let server: RpcServer | null = null;
-  const launcher = launcherOf(config, clock, () => server?.address ?? "");
+  const launcher = config.launcher ?? launcherOf(config, clock, () => server?.address ?? "");
   const checkpoints = connectCheckpoints(config.checkpointAddress, config.token);
   // 2. Who decides.
   const memberSecret = createHmac("sha256", config.token).update("members").digest("base64url");
