@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { specToJson } from "@shardwright/job";
-import { AgentServiceService, JobServiceService, type SessionRequest } from "@shardwright/proto";
+import { JobServiceService, type SessionRequest, type SessionResponse } from "@shardwright/proto";
 import {
   bearerAuth,
   type Clock,
@@ -27,6 +27,7 @@ import { createMemberLogs } from "./member-logs.ts";
 import { readMemberToken } from "./member-token.ts";
 import { planFor } from "./plan-facts.ts";
 import type { JobRecord, Launcher } from "./ports.ts";
+import { agentDefinition } from "./rpc/agent-definition.ts";
 import { agentSession } from "./rpc/agent-service.ts";
 import { jobService } from "./rpc/job-service.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
@@ -210,11 +211,12 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
     steps: createStepRows({
       history: journal,
       now: clock.now,
-      recorded: (uid, { step, facts }) => {
-        sessions.broadcast(uid, {
-          generation: 0n,
-          body: { $case: "ackSteps", value: { step: BigInt(step) } },
-        });
+      recorded: (uid, { step, facts, tell }) => {
+        const value = { step: BigInt(step) };
+        const told: SessionResponse = { generation: 0n, body: { $case: "ackSteps", value } };
+        if (tell === "everybody") sessions.broadcast(uid, told);
+        else for (const member of tell) sessions.sendTo(uid, member, told);
+        if (tell.length === 0) return;
         void driver
           .deliver(uid, { kind: "stepped", step, facts })
           .catch((reason: unknown) =>
@@ -248,7 +250,7 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
         authenticate: bearerAuth(config.token),
       },
       {
-        definition: AgentServiceService,
+        definition: agentDefinition(),
         implementation: {
           session: duplex(drain.signal, (requests: AsyncIterable<SessionRequest>, caller) =>
             agentSession(agents, requests, caller),

@@ -7,7 +7,7 @@ import { reconcile } from "./reconcile.ts";
 import { membersWanted } from "./scale.ts";
 import { runCycle } from "./schedule.ts";
 import type { Sessions } from "./sessions.ts";
-import { createWorkQueue } from "./work-queue.ts";
+import { createGathering, createWorkQueue } from "./work-queue.ts";
 
 export interface DriverWorld {
   readonly store: JobStore;
@@ -63,13 +63,15 @@ export function createDriver(world: DriverWorld): Driver {
       );
   };
   const deciding = { store, now: clock.now, policy, log, cache, act };
+  const gather = createGathering<JobEvent>(queue, (uid, events) =>
+    reconcile(uid, events, deciding),
+  );
   const deliver = async (uid: string, event: JobEvent): Promise<void> => {
-    if (stopping.signal.aborted) return;
-    await queue.run(uid, () => reconcile(uid, event, deciding));
+    if (!stopping.signal.aborted) await gather(uid, event);
   };
   /** Nobody is heard any more by now: the last thing that is decided is that nothing is held. */
   const park = async (uid: string): Promise<void> => {
-    const parked = reconcile(uid, { kind: "parked" }, { ...deciding, act: () => undefined });
+    const parked = reconcile(uid, [{ kind: "parked" }], { ...deciding, act: () => undefined });
     await parked.catch((reason: unknown) => log.error({ err: reason, uid }, "parking has failed"));
   };
   const wakeScheduler = (): void => {

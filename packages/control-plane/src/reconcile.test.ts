@@ -63,30 +63,43 @@ describe("reconcile", () => {
       savedFirst.push(store.load(uid).then((saved) => saved === record));
       acted.push(record);
     };
-    await reconcile(uid, placed, { ...world, act });
+    await reconcile(uid, [placed], { ...world, act });
     expect(await Promise.all(savedFirst)).toEqual([true]);
     expect(acted[0]?.state.effects.map(({ id }) => id)).toContain("launch:m0:1");
     expect((await store.load(uid))?.state.phase).toBe("active");
   });
 
   it("neither saves nor acts when nothing changes, and ignores a job that is gone", async () => {
-    await reconcile(uid, { kind: "tick" }, world);
-    await reconcile("nobody", placed, world);
+    await reconcile(uid, [{ kind: "tick" }], world);
+    await reconcile("nobody", [placed], world);
     expect(acted).toEqual([]);
     expect((await store.load(uid))?.revision).toBe(1);
   });
 
   it("decides again on what somebody newer saved", async () => {
     const stale = await store.load(uid);
-    await reconcile(uid, { kind: "cancel" }, { ...world, cache: new Map() });
+    await reconcile(uid, [{ kind: "cancel" }], { ...world, cache: new Map() });
     if (stale !== null) world.cache.set(uid, stale);
-    await reconcile(uid, placed, world);
+    await reconcile(uid, [placed], world);
     expect((await store.load(uid))?.state.phase).toBe("cancelled");
     expect(acted).toHaveLength(1);
   });
 
+  it("writes events that waited together once, and decides on each", async () => {
+    const hello = { kind: "hello", pid: 7, loaded: false, runningGeneration: 0 } as const;
+    const member = { member: "m0", incarnation: 1 };
+    await reconcile(uid, [placed, { ...hello, ...member }, { kind: "cancel" }], world);
+    const saved = await store.load(uid);
+    expect(saved?.revision).toBe(2);
+    expect(saved?.state.phase).toBe("cancelled");
+    expect(acted).toHaveLength(1);
+    const query = { tenant: "default", jobName: null, afterSequence: 0, limit: 10 };
+    const codes = (await store.events(query)).map(({ reason: { code } }) => code);
+    expect(codes).toEqual(["Placed", "MemberConnected", "Cancelled"]);
+  });
+
   it("marks the end with its time", async () => {
-    await reconcile(uid, { kind: "cancel" }, world);
+    await reconcile(uid, [{ kind: "cancel" }], world);
     expect((await store.load(uid))?.finishedMs).toBe(1_000);
   });
 });

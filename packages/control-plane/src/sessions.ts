@@ -1,5 +1,5 @@
 import type { SessionResponse } from "@shardwright/proto";
-import { directivesFor } from "./core/directives.ts";
+import { type Directive, directivesOf } from "./core/directives.ts";
 import type { JobRecord } from "./ports.ts";
 import { type DirectiveContext, directiveToWire } from "./rpc/agent-wire.ts";
 
@@ -19,6 +19,8 @@ export interface Sessions {
   open(session: Session): () => boolean;
   /** Sends every member of the job what it has not been told in its session. */
   update(record: JobRecord): void;
+  /** The same for one member: it has just said Hello. */
+  updateOne(record: JobRecord, member: string): void;
   /** To one member, if it is connected. */
   sendTo(uid: string, member: string, response: SessionResponse): void;
   /** To every connected member of the job. */
@@ -29,42 +31,76 @@ export interface SessionsWorld {
   readonly contextOf: (record: JobRecord, member: string) => DirectiveContext;
 }
 
+interface Open {
+  readonly session: Session;
+  /** Keys of the directives that this session was sent. */
+  readonly told: Set<string>;
+}
+
 export function createSessions(world: SessionsWorld): Sessions {
-  const open = new Map<string, { session: Session; told: Set<string> }>();
-  const idOf = (uid: string, member: string): string => `${uid}/${member}`;
-  const ofJob = (uid: string): { session: Session; told: Set<string> }[] =>
-    [...open.values()].filter(({ session }) => session.uid === uid);
-  return {
-    open: (session) => {
-      const id = idOf(session.uid, session.member);
-      open.get(id)?.session.end();
-      const entry = { session, told: new Set<string>() };
-      open.set(id, entry);
-      return () => open.get(id) === entry && open.delete(id);
-    },
-    update: (record) => {
-      for (const { session, told } of ofJob(record.uid)) {
-        const live = "live" in record.state ? record.state.live : null;
-        const member = live?.members.find(({ name }) => name === session.member);
-        if (member !== undefined && member.incarnation !== session.incarnation) {
-          session.end();
-          continue;
-        }
-        const untold = directivesFor(record.state, session.member).filter(
-          ({ key }) => !told.has(key),
-        );
-        // Nearly every step ends here: what a directive is told with is only made when there is one.
-        if (untold.length === 0) continue;
-        const context = world.contextOf(record, session.member);
+  const jobs = new Map<string, Map<string, Open>>();
+  const tell = (record: JobRecord, open: Iterable<Open>): void => {
+    const incarnations = incarnationsOf(record);
+    const directivesFor = directivesOf(record.state);
+    const responseOf = sharedResponses(record, world);
+    for (const { session, told } of open) {
+      const { member, incarnation } = session;
+      if ((incarnations.get(member) ?? incarnation) !== incarnation) session.end();
+      else {
+        const untold = directivesFor(member).filter(({ key }) => !told.has(key));
         for (const directive of untold) {
           told.add(directive.key);
-          session.send(directiveToWire(directive, context));
+          session.send(responseOf(directive, member));
         }
       }
+    }
+  };
+  return {
+    open: (session) => {
+      const { uid, member } = session;
+      const ofJob = jobs.get(uid) ?? new Map<string, Open>();
+      jobs.set(uid, ofJob);
+      ofJob.get(member)?.session.end();
+      const entry = { session, told: new Set<string>() };
+      ofJob.set(member, entry);
+      return () => {
+        if (ofJob.get(member) !== entry) return false;
+        ofJob.delete(member);
+        if (ofJob.size === 0 && jobs.get(uid) === ofJob) jobs.delete(uid);
+        return true;
+      };
     },
-    sendTo: (uid, member, response) => open.get(idOf(uid, member))?.session.send(response),
+    update: (record) => tell(record, jobs.get(record.uid)?.values() ?? []),
+    updateOne: (record, member) => {
+      const entry = jobs.get(record.uid)?.get(member);
+      if (entry !== undefined) tell(record, [entry]);
+    },
+    sendTo: (uid, member, response) => jobs.get(uid)?.get(member)?.session.send(response),
     broadcast: (uid, response) => {
-      for (const { session } of ofJob(uid)) session.send(response);
+      for (const { session } of jobs.get(uid)?.values() ?? []) session.send(response);
     },
+  };
+}
+
+function incarnationsOf({ state }: JobRecord): ReadonlyMap<string, number> {
+  const members = "live" in state ? (state.live?.members ?? []) : [];
+  return new Map(members.map(({ name, incarnation }) => [name, incarnation]));
+}
+
+/**
+ * What a directive is told with. Only Load differs between members; the others are made once and sent to all, so
+ * that their encoding is shared as well (rpc/agent-definition.ts).
+ */
+function sharedResponses(
+  record: JobRecord,
+  world: SessionsWorld,
+): (directive: Directive, member: string) => SessionResponse {
+  const made = new Map<string, SessionResponse>();
+  return (directive, member) => {
+    const known = made.get(directive.key);
+    if (known !== undefined) return known;
+    const response = directiveToWire(directive, world.contextOf(record, member));
+    if (directive.kind !== "load") made.set(directive.key, response);
+    return response;
   };
 }

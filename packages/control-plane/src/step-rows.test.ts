@@ -49,7 +49,7 @@ describe("step rows", () => {
       recorded: (_, recorded) => told.push(recorded),
       failed: () => undefined,
     });
-    const context = { uid: "u", lanes: LANES, known: { step: 0, facts: null } };
+    const context = { uid: "u", member: "m0", lanes: LANES, known: { step: 0, facts: null } };
     rows.add(report(1, 0), context);
     rows.add(report(1, 1), context);
     rows.add(report(2, 0), context);
@@ -66,6 +66,36 @@ describe("step rows", () => {
     expect(told.at(-1)?.step).toBe(2);
   });
 
+  it("tells everybody of a new step once, and later only who tells of it again", async () => {
+    const told: Recorded[] = [];
+    const rows = createStepRows({
+      history: journal().history,
+      now: () => 7,
+      recorded: (_, recorded) => told.push(recorded),
+      failed: () => undefined,
+    });
+    const from = (member: string) => ({
+      ...{ uid: "u", member, lanes: LANES },
+      known: { step: 0, facts: null },
+    });
+    const batches = [
+      [report(1, 0), from("m0")],
+      [report(1, 1), from("m1")],
+      [report(2, 0), from("m0")],
+      [report(1, 1), from("m1")],
+    ] as const;
+    for (const [said, context] of batches) {
+      rows.add(said, context);
+      await settled();
+    }
+    expect(told.map(({ step, tell }) => [step, tell])).toEqual([
+      [0, []],
+      [1, "everybody"],
+      [1, []],
+      [1, ["m1"]],
+    ]);
+  });
+
   it("says when the journal refuses, and goes on with the next report", async () => {
     const { history, fail } = journal();
     const reasons: unknown[] = [];
@@ -76,7 +106,7 @@ describe("step rows", () => {
       recorded: (_, recorded) => told.push(recorded),
       failed: (_, reason) => reasons.push(reason),
     });
-    const context = { uid: "u", lanes: LANES, known: { step: 0, facts: null } };
+    const context = { uid: "u", member: "m0", lanes: LANES, known: { step: 0, facts: null } };
     fail.reason = new Error("a lane differs");
     rows.add(report(1, 0), context);
     await settled();

@@ -19,6 +19,11 @@ export interface Recorded {
   readonly facts: StepFacts | null;
   /** Seconds of each step that is new in it and was timed. */
   readonly stepSeconds: readonly number[];
+  /**
+   * Who is to be told: every member when the step is new, else those who told again what the journal holds. With a
+   * thousand ranks a step comes in many batches, and most of them complete nothing.
+   */
+  readonly tell: "everybody" | readonly string[];
 }
 
 /** The reports of one job's ranks on their way into the journal; batches share one durable write. */
@@ -29,6 +34,8 @@ export interface StepRows {
 
 export interface StepContext {
   readonly uid: string;
+  /** Whose report it is. */
+  readonly member: string;
   readonly lanes: number;
   readonly known: { readonly step: number; readonly facts: StepFacts | null };
 }
@@ -43,6 +50,10 @@ export interface StepRowsWorld {
 
 interface Pending {
   rows: LaneRow[];
+  /** Members of the reports in `rows`, with the lowest step of each. */
+  tellers: Map<string, number>;
+  /** The step that every member was told of. */
+  toldStep: number;
   latest: StepReport | null;
   context: StepContext;
   running: boolean;
@@ -67,10 +78,14 @@ export function createStepRows(world: StepRowsWorld): StepRows {
     try {
       while (job.rows.length > 0) {
         const rows = job.rows;
+        const tellers = job.tellers;
         job.rows = [];
+        job.tellers = new Map();
         const step = await world.history.recordLanes(uid, rows, job.context.lanes);
+        const tell = step > job.toldStep ? "everybody" : again(tellers, step);
+        job.toldStep = Math.max(job.toldStep, step);
         const stepSeconds = countSteps(job, step);
-        world.recorded(uid, { step, facts: factsAfter(job, step, world.now()), stepSeconds });
+        world.recorded(uid, { step, facts: factsAfter(job, step, world.now()), stepSeconds, tell });
       }
     } catch (reason) {
       world.failed(uid, reason);
@@ -84,6 +99,9 @@ export function createStepRows(world: StepRowsWorld): StepRows {
       const job = jobs.get(context.uid) ?? begin(context);
       jobs.set(context.uid, job);
       job.context = context;
+      const { member } = context;
+      const lowest = job.tellers.get(member) ?? Number.POSITIVE_INFINITY;
+      job.tellers.set(member, Math.min(lowest, Number(report.step)));
       const rows = laneRowsOf(report);
       job.rows.push(...rows);
       for (const row of rows) noteTokens(job, row);
@@ -104,8 +122,16 @@ function begin(context: StepContext): Pending {
     processed: known.facts?.processedTokens ?? 0,
     measured: known.facts?.measured ?? NOTHING_MEASURED,
   };
-  const [tokens, timed] = [new Map(), new Map()];
-  return { rows: [], latest: null, context, running: false, tokens, timed, totals, window: [] };
+  const [tokens, timed, tellers] = [new Map(), new Map(), new Map()];
+  return {
+    ...{ rows: [], tellers, toldStep: known.step, latest: null, context, running: false },
+    ...{ tokens, timed, totals, window: [] },
+  };
+}
+
+/** Members that told of steps which are on record: their acknowledgement was lost. */
+function again(tellers: ReadonlyMap<string, number>, step: number): readonly string[] {
+  return [...tellers].filter(([, lowest]) => lowest <= step).map(([member]) => member);
 }
 
 function noteTime(job: Pending, report: StepReport): void {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createWorkQueue } from "./work-queue.ts";
+import { createGathering, createWorkQueue } from "./work-queue.ts";
 
 describe("the work queue", () => {
   it("does one piece after another for a key, in order, also after one that fails", async () => {
@@ -33,5 +33,57 @@ describe("the work queue", () => {
     const results = await Promise.allSettled(all);
     expect(results.filter(({ status }) => status === "rejected")).toHaveLength(1);
     expect(await queue.run("job", async () => "again")).toBe("again");
+  });
+});
+
+describe("gathering", () => {
+  /** A gathering whose first piece of work lasts until `release`. */
+  function held() {
+    const done: (readonly number[])[] = [];
+    let release = (): void => undefined;
+    const first = new Promise<void>((resolve) => (release = resolve));
+    const gather = createGathering<number>(createWorkQueue(), async (_, items) => {
+      if (done.push(items) === 1) await first;
+      if (items.includes(-1)) throw new Error("minus one");
+    });
+    return { done, gather, release: () => release() };
+  }
+
+  it("works on what came meanwhile together, in order, at most 256 at once", async () => {
+    const { done, gather, release } = held();
+    const all = [gather("job", 0)];
+    await Promise.resolve();
+    for (let item = 1; item <= 300; item++) all.push(gather("job", item));
+    release();
+    await Promise.all(all);
+    expect(done.map((items) => items.length)).toEqual([1, 256, 44]);
+    expect(done.flat()).toEqual(Array.from({ length: 301 }, (_, item) => item));
+  });
+
+  it("fails those that it worked on together, and nobody after them", async () => {
+    const { gather, release } = held();
+    const first = gather("job", 0);
+    await Promise.resolve();
+    const together = [gather("job", -1), gather("job", 1)];
+    release();
+    await first;
+    const results = await Promise.allSettled(together);
+    expect(results.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    await gather("job", 2);
+  });
+
+  it("goes on after a refusal", async () => {
+    let refuses = true;
+    const queue = {
+      idle: async () => undefined,
+      run: async <T>(_: string, work: () => Promise<T>): Promise<T> => {
+        if (refuses) throw new Error("too many");
+        return await work();
+      },
+    };
+    const gather = createGathering<number>(queue, async () => undefined);
+    await expect(gather("job", 1)).rejects.toThrow("too many");
+    refuses = false;
+    await gather("job", 2);
   });
 });

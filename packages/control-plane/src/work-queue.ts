@@ -31,3 +31,35 @@ export function createWorkQueue(): WorkQueue {
     },
   };
 }
+
+// A thousand members that come back at once are a few pieces of work; larger ones would hold other keys up.
+const GATHERED_MAX = 256;
+
+/**
+ * Items that come while earlier ones of their key wait or are worked on are gathered: the next piece of work is about
+ * all of them, in order. Resolves or rejects as the work an item went into.
+ */
+export function createGathering<T>(
+  queue: WorkQueue,
+  work: (key: string, items: readonly T[]) => Promise<void>,
+): (key: string, item: T) => Promise<void> {
+  const gathered = new Map<string, { readonly items: T[]; readonly done: Promise<void> }>();
+  return (key, item) => {
+    const open = gathered.get(key);
+    if (open !== undefined && open.items.length < GATHERED_MAX) {
+      open.items.push(item);
+      return open.done;
+    }
+    const items = [item];
+    const close = (): void => {
+      if (gathered.get(key)?.items === items) gathered.delete(key);
+    };
+    const done = queue.run(key, () => {
+      close();
+      return work(key, items);
+    });
+    gathered.set(key, { items, done });
+    void done.catch(close); // refused before it began
+    return done;
+  };
+}

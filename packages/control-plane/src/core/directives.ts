@@ -4,6 +4,7 @@
  */
 import type {
   DecidedSave,
+  GenerationPlan,
   JobState,
   Live,
   MemberState,
@@ -22,37 +23,57 @@ export type Directive = { readonly key: string } & (
 );
 
 export function directivesFor(state: JobState, name: string): readonly Directive[] {
+  return directivesOf(state)(name);
+}
+
+/** The same for any member: what the state is searched for is found once, not once for each of them. */
+export function directivesOf(state: JobState): (name: string) => readonly Directive[] {
   switch (state.phase) {
     case "queued":
-      return [];
+      return () => [];
     case "active": {
-      const member = state.live.members.find((one) => one.name === name);
-      return member === undefined || member.state === "lost" ? [] : whileActive(state.live, member);
+      const { live } = state;
+      const members = new Map(live.members.map((member) => [member.name, member]));
+      const [committed, prepared] = [seatsOf(live.committed), seatsOf(live.prepared)];
+      return (name) => {
+        const member = members.get(name);
+        if (member === undefined || member.state === "lost") return [];
+        const key = seatKey(name, member.incarnation);
+        const seated = { committed: committed.has(key), prepared: prepared.has(key) };
+        return whileActive(live, member, seated);
+      };
     }
     case "finishing":
-      return [{ key: "stop", kind: "stop", why: "complete" }];
+      return () => [{ key: "stop", kind: "stop", why: "complete" }];
     case "complete":
     case "failed":
     case "cancelled":
-      return [{ key: "stop", kind: "stop", why: state.phase }];
+      return () => [{ key: "stop", kind: "stop", why: state.phase }];
     default:
       return state satisfies never;
   }
 }
 
-function whileActive(live: Live, member: MemberState): readonly Directive[] {
+/** Who sits in a generation, by member and incarnation. */
+function seatsOf(plan: GenerationPlan | null): ReadonlySet<string> {
+  return new Set(plan?.seats.map(({ member, incarnation }) => seatKey(member, incarnation)));
+}
+
+function seatKey(member: string, incarnation: number): string {
+  return `${member}/${incarnation}`;
+}
+
+function whileActive(
+  live: Live,
+  member: MemberState,
+  seated: { readonly committed: boolean; readonly prepared: boolean },
+): readonly Directive[] {
   const { committed, prepared, save } = live;
   const directives: Directive[] = [{ key: "load", kind: "load" }];
-  const seatedIn = (plan: {
-    readonly seats: readonly { member: string; incarnation: number }[];
-  }): boolean =>
-    plan.seats.some(
-      (seat) => seat.member === member.name && seat.incarnation === member.incarnation,
-    );
   for (const generation of live.discarded) {
     directives.push({ key: `discard:${generation}`, kind: "discard", generation });
   }
-  if (committed !== null && seatedIn(committed)) {
+  if (committed !== null && seated.committed) {
     directives.push({
       key: `commit:${committed.number}`,
       kind: "commit",
@@ -82,7 +103,7 @@ function whileActive(live: Live, member: MemberState): readonly Directive[] {
       begun: save.begun,
     });
   }
-  if (prepared !== null && seatedIn(prepared)) {
+  if (prepared !== null && seated.prepared) {
     directives.push({ key: `prepare:${prepared.number}`, kind: "prepare", plan: prepared });
   }
   return directives;

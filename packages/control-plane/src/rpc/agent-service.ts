@@ -86,7 +86,7 @@ async function readMessages(
     isFirst = false;
     const { body } = request;
     if (body?.$case === "step") {
-      await addStep(world, uid, body.value);
+      await addStep(world, claims, body.value);
       continue;
     }
     if (body?.$case === "beat") {
@@ -99,23 +99,26 @@ async function readMessages(
     }
     const said = eventOf(request);
     if (said !== null) await world.deliver(uid, { ...said, member, incarnation });
-    if (body?.$case === "hello") {
-      const record = await world.recordOf(uid);
-      if (record !== null) world.sessions.update(record);
-    }
+    if (body?.$case === "hello") await greet(world, claims);
   }
+}
+
+/** Tells a member that has come, or come back, everything that it should know by now. */
+async function greet({ recordOf, sessions }: AgentWorld, claims: MemberClaims): Promise<void> {
+  const record = await recordOf(claims.uid);
+  if (record !== null) sessions.updateOne(record, claims.member);
 }
 
 async function addStep(
   world: AgentWorld,
-  uid: string,
+  { uid, member }: MemberClaims,
   report: Parameters<StepRows["add"]>[0],
 ): Promise<void> {
   const record = await world.recordOf(uid);
   const live = record !== null && "live" in record.state ? record.state.live : null;
   if (record === null || live === null) return;
   const known = { step: live.step, facts: live.progress };
-  world.steps.add(report, { uid, lanes: live.plan.recipe.lanes, known });
+  world.steps.add(report, { uid, member, lanes: live.plan.recipe.lanes, known });
 }
 
 /** A rank that its own agent has not heard for too long hangs; it is named, ended and respawned. */
@@ -129,10 +132,11 @@ async function judgeBeat(
   if (live?.committed == null) return;
   const limitMs = hangAfterMs(live.progress?.seconds ?? live.plan.stepSecondsPredicted);
   for (const rank of beat.ranks) {
+    if (rank.silentMs <= limitMs) continue;
     const slot = live.members
       .find(({ name }) => name === member)
       ?.ranks.find(({ localRank }) => localRank === rank.localRank);
-    if (rank.silentMs <= limitMs || slot?.state !== "busy") continue;
+    if (slot?.state !== "busy") continue;
     const sentence = `local rank ${rank.localRank} of member ${member} has been silent for ${Math.round(rank.silentMs / 1000)} s in phase ${rank.phase}`;
     await world.deliver(uid, {
       kind: "hung",

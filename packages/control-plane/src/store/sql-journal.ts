@@ -107,14 +107,14 @@ class SqlJournal implements Journal {
 
   async save(change: JobChange): ReturnType<JobStore["save"]> {
     const record = await this.database.write(async (queries) => {
-      const before = recordOrNull(
-        await queries.get(
-          `${SELECT_JOB} WHERE uid = $1 AND revision = $2`,
-          change.uid,
-          change.expect,
-        ),
+      // Not the state that is about to be replaced: it is large, and reading it would cost as much as writing it.
+      const row = await queries.get(
+        `SELECT uid, tenant, name, created_ms, document FROM jobs WHERE uid = $1 AND revision = $2`,
+        change.uid,
+        change.expect,
       );
-      if (before === null) return null;
+      if (row === undefined) return null;
+      const before = frameOf(row);
       const { state, status, finishedMs } = change;
       const last = await allocate(queries, change.events.length + 1);
       await queries.run(
@@ -131,7 +131,7 @@ class SqlJournal implements Journal {
       if (change.generation !== null) await putGeneration(queries, change.uid, change.generation);
       return {
         ...before,
-        revision: before.revision + 1,
+        revision: change.expect + 1,
         sequence: last,
         state,
         status,
@@ -312,16 +312,23 @@ function recordOrNull(row: Row | undefined): JobRecord | null {
   return row === undefined ? null : asRecord(row);
 }
 
-function asRecord(row: Row): JobRecord {
+/** What of a job never changes. */
+function frameOf(row: Row): Pick<JobRecord, "uid" | "tenant" | "name" | "createdMs" | "document"> {
   return {
     uid: String(row["uid"]),
     tenant: String(row["tenant"]),
     name: String(row["name"]),
+    createdMs: Number(row["created_ms"]),
+    document: JSON.parse(String(row["document"])) as JobRecord["document"],
+  };
+}
+
+function asRecord(row: Row): JobRecord {
+  return {
+    ...frameOf(row),
     revision: Number(row["revision"]),
     sequence: Number(row["sequence"]),
-    createdMs: Number(row["created_ms"]),
     finishedMs: row["finished_ms"] === null ? null : Number(row["finished_ms"]),
-    document: JSON.parse(String(row["document"])) as JobRecord["document"],
     state: JSON.parse(String(row["state"])) as JobRecord["state"],
     status: JSON.parse(String(row["status"])) as JobRecord["status"],
   };
