@@ -112,6 +112,7 @@ export function aPlan(): ParallelPlan {
     explanation: ["one rank per core"],
     warnings: [],
     saveEverySteps: 10,
+    snapshotEverySteps: 0,
     fits: true,
   };
 }

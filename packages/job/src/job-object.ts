@@ -116,6 +116,7 @@ export function planToObject(plan: PlanView): PlainObject {
     totalStepsPredicted: plan.totalStepsPredicted,
     hoursPredicted: floatText(plan.hoursPredicted),
     saveEverySteps: plan.saveEverySteps,
+    snapshotEverySteps: plan.snapshotEverySteps,
     recipe: { ...plan.recipe },
     rejected: plan.rejected.map(({ what, code, sentence }) => ({ what, code, sentence })),
     explanation: [...plan.explanation],

@@ -165,6 +165,7 @@ export interface PlanView {
   readonly explanation: readonly string[];
   readonly warnings: readonly string[];
   readonly saveEverySteps: number;
+  readonly snapshotEverySteps: number;
   readonly fits: boolean;
 }
 

@@ -29,6 +29,7 @@ export function planToWire(plan: PlanView): Plan {
     explanation: [...plan.explanation],
     warnings: [...plan.warnings],
     saveEveryStepsCount: plan.saveEverySteps,
+    snapshotEveryStepsCount: plan.snapshotEverySteps,
     fits: plan.fits,
   };
 }
@@ -54,6 +55,7 @@ export function planFromWire(plan: Plan): PlanView {
     explanation: [...plan.explanation],
     warnings: [...plan.warnings],
     saveEverySteps: plan.saveEveryStepsCount,
+    snapshotEverySteps: plan.snapshotEveryStepsCount,
     fits: plan.fits,
   };
 }

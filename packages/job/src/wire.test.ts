@@ -56,6 +56,7 @@ const plan: PlanView = {
   explanation: ["It fits."],
   warnings: ["slow disk"],
   saveEverySteps: 20,
+  snapshotEverySteps: 3,
   fits: true,
 };
 

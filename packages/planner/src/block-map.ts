@@ -123,6 +123,19 @@ function isSame(holders: readonly number[], owner: number, others: readonly numb
   );
 }
 
+/**
+ * Where copies of a map's blocks are put besides: with the owner, and with others in another failure domain, those that
+ * hold the block already before those that would have to be sent it. Owners are those of the map; where all ranks
+ * fail together a further copy would be none, so there is the owner's alone.
+ */
+export function mapCopies(map: BlockMap, ranks: readonly MapRank[], copies: number): BlockMap {
+  const domains = new Set(ranks.map(({ failureDomain }) => failureDomain)).size;
+  const before = previousHolding({ map, rankOf: (rank) => rank }, map.blocks);
+  const { owners } = before;
+  const replicas = placeReplicas({ ranks, owners, before, copies: Math.min(copies, domains) });
+  return { ...map, runs: runsOf(owners, replicas) };
+}
+
 /** Blocks a rank owns. */
 export function ownedBlocks(map: BlockMap, rank: number): number {
   return countBlocks(map, (holders) => holders[0] === rank);

@@ -6,6 +6,7 @@ import { laneEfficiency } from "./lanes.ts";
 import { FITS_RATIO_MAX } from "./memory.ts";
 import type { MemoryBytes, ParallelPlan } from "./parallel-plan.ts";
 import { type Candidate, type Weighing, weigh } from "./plan-candidates.ts";
+import { SNAPSHOT_OVERHEAD_MAX, type SnapshotChoice } from "./snapshots.ts";
 import { MFU_PRIOR } from "./speed.ts";
 
 /** Categories of memory, in the order of every report. */
@@ -23,8 +24,15 @@ export const MEMORY_CATEGORIES = [
 
 type Explained = Omit<ParallelPlan, "explanation" | "warnings">;
 
+/** What was decided, beside the plan that says it. */
+export interface Chosen {
+  readonly weighing: Weighing;
+  readonly chosen: Candidate;
+  readonly snapshots: SnapshotChoice;
+}
+
 /** The explanation of a plan, one sentence a line, in the order in which it was decided. */
-export function explainPlan(plan: Explained, weighing: Weighing, chosen: Candidate): string[] {
+export function explainPlan(plan: Explained, { weighing, chosen, snapshots }: Chosen): string[] {
   return [
     whatIsTrained(plan, weighing),
     memorySentence(plan, chosen),
@@ -33,6 +41,7 @@ export function explainPlan(plan: Explained, weighing: Weighing, chosen: Candida
     lanesSentence(plan, weighing),
     efficiencySentence(plan),
     stateSentence(plan, weighing),
+    snapshotSentence(plan, snapshots),
     ...recipeSentences(plan, weighing),
     timeSentence(plan, weighing, chosen),
     savesSentence(plan, weighing),
@@ -119,8 +128,9 @@ function efficiencySentence({ recipe, ranks }: Explained): string {
 function stateSentence(plan: Explained, { setting }: Weighing): string {
   const blocks = counted(blocksCount(plan.trainableElements, plan.blockElements), "block");
   const state = `The optimizer state is ${blocks} of ${grouped(plan.blockElements)} elements`;
-  if (plan.ranks === 1)
-    return `${state}, all on one rank; if it dies, the job goes back to its last checkpoint.`;
+  const back =
+    plan.snapshotEverySteps > 0 ? "its last snapshot in memory" : "its last checkpoint";
+  if (plan.ranks === 1) return `${state}, all on one rank; if it dies, the job goes back to ${back}.`;
   if (plan.copies >= plan.ranks) {
     const why = setting.adapter === null ? "" : " because an adapter's state is small";
     return `${state}; every rank holds every block${why}, so the job survives all but the last rank without losing a step.`;
@@ -128,7 +138,17 @@ function stateSentence(plan: Explained, { setting }: Weighing): string {
   if (plan.copies > 1) {
     return `${state} in ${plan.copies} copies on different members, because the second fits: a lost member costs no step.`;
   }
-  return `${state} in one copy, because a second does not fit: a lost member sends the job back to its last checkpoint, and it replays to the same bits.`;
+  return `${state} in one copy, because a second does not fit: a lost member sends the job back to ${back}, and it replays to the same bits.`;
+}
+
+/** How many steps are at stake when every live holder of a block dies, what that costs, or why nothing is done. */
+function snapshotSentence(plan: Explained, snapshots: SnapshotChoice): string {
+  const { everySteps, bytesPerRank, seconds, reason } = snapshots;
+  if (everySteps === 0) return `No snapshots are kept in memory: ${reason.sentence}.`;
+  const every = everySteps === 1 ? "Every step" : `Every ${everySteps} steps`;
+  const where = plan.members > 1 ? "two members" : "the member";
+  const cost = durationText(seconds * 1000);
+  return `${every} a copy of the state stays in the memory of the agents of ${where} (${bytesText(bytesPerRank)} a rank, about ${cost}, at most ${SNAPSHOT_OVERHEAD_MAX * 100} % of the time): ranks may all die, at most ${counted(everySteps, "step")} ${everySteps === 1 ? "is" : "are"} computed again.`;
 }
 
 function recipeSentences({ recipe }: Explained, { request, setting }: Weighing): string[] {

@@ -5,6 +5,7 @@ export {
   type MapRank,
   type MapRequest,
   mapBlocks,
+  mapCopies,
   ownedBlocks,
   type PreviousMap,
 } from "./block-map.ts";
@@ -26,6 +27,7 @@ export * from "./read-plan.ts";
 export { REFERENCE_CARDS, REFERENCE_CONFIGS } from "./reference-cards.ts";
 export * from "./save-interval.ts";
 export * from "./schedule.ts";
+export * from "./snapshots.ts";
 export * from "./speed.ts";
 export * from "./states.ts";
 export * from "./transfer.ts";

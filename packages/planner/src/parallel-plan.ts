@@ -72,6 +72,8 @@ export interface ParallelPlan {
   readonly explanation: readonly string[];
   readonly warnings: readonly string[];
   readonly saveEverySteps: number;
+  /** Steps between two snapshots of state in the agents' memory; 0 = none are taken. */
+  readonly snapshotEverySteps: number;
   readonly fits: boolean;
 }
 

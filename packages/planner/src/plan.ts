@@ -19,6 +19,7 @@ import { ranksAllowed, shapesFor, type World, worldsFor } from "./plan-shape.ts"
 import { planWarnings } from "./plan-warnings.ts";
 import { autoSaveSteps, stepsIn } from "./save-interval.ts";
 import { totalSteps } from "./schedule.ts";
+import { chooseSnapshots, type SnapshotChoice } from "./snapshots.ts";
 import { STATE_BYTES_PER_ELEMENT } from "./states.ts";
 
 /** One fused pass per block; the only update whose bits are promised. Part of the recipe. */
@@ -119,6 +120,8 @@ function planOf(
   const rows = request.data?.rows ?? null;
   const steps = rows === null ? (train.maxSteps ?? 0) : totalSteps(train, rows);
   const stepSecondsPredicted = chosen.seconds.total;
+  const saveEverySteps = saveSteps(weighing, chosen);
+  const snapshots = snapshotsOf(weighing, chosen, saveEverySteps);
   const plan: Omit<ParallelPlan, "explanation" | "warnings"> = {
     zeroStage: chosen.stage,
     ranks: chosen.world.ranks,
@@ -135,11 +138,12 @@ function planOf(
     totalStepsPredicted: steps,
     hoursPredicted: (steps * stepSecondsPredicted) / 3600,
     rejected,
-    saveEverySteps: saveSteps(weighing, chosen),
+    saveEverySteps,
+    snapshotEverySteps: snapshots.everySteps,
     fits: true,
   };
   const warnings = [...setting.warnings, ...planWarnings(request, chosen)];
-  return { ...plan, warnings, explanation: explainPlan(plan, weighing, chosen) };
+  return { ...plan, warnings, explanation: explainPlan(plan, { weighing, chosen, snapshots }) };
 }
 
 function recipeOf(request: PlanRequest, setting: PlanSetting, chosen: Candidate): Recipe {
@@ -171,4 +175,22 @@ function saveSteps({ request, setting }: Weighing, chosen: Candidate): number {
     });
   }
   return "steps" in every ? every.steps : stepsIn(every.seconds, seconds);
+}
+
+function snapshotsOf(
+  { request, setting }: Weighing,
+  chosen: Candidate,
+  saveEverySteps: number,
+): SnapshotChoice {
+  const { bytesPerRank } = request.devices;
+  return chooseSnapshots({
+    stateBytes: STATE_BYTES_PER_ELEMENT * setting.trainableElements,
+    ranks: chosen.world.ranks,
+    members: chosen.world.members,
+    copies: chosen.copies,
+    stepSeconds: chosen.seconds.total,
+    saveEverySteps,
+    linkBytesPerSecond: setting.device.linkBytesPerSecond,
+    host: setting.device.isCpu ? { peakBytes: chosen.memory.peakBytes, bytesPerRank } : null,
+  });
 }

@@ -42,7 +42,7 @@ const DEVICE_FAULT_SECONDS = 10_000 * 3600;
 /** Recovery from storage until it was measured. */
 const RECOVERY_SECONDS = 60;
 /** Copying state to host memory, and from there to storage: one NVMe disk or one object store stream. Priors. */
-const STAGE_BYTES_PER_SECOND = 2e9;
+export const HOST_COPY_BYTES_PER_SECOND = 2e9;
 const PERSIST_BYTES_PER_SECOND = 200e6;
 /** A small state is saved more often than faults ask for, while the stall stays below this share of the time… */
 const STALL_RATIO_MAX = 0.01;
@@ -61,7 +61,7 @@ export interface AutoSaveQuestion {
 /** Steps between two saves that the planner chooses by itself, at least 1. */
 export function autoSaveSteps(question: AutoSaveQuestion): number {
   const { stateBytes, ranks, stepSeconds, isSmall } = question;
-  const stallSeconds = stateBytes / ranks / STAGE_BYTES_PER_SECOND;
+  const stallSeconds = stateBytes / ranks / HOST_COPY_BYTES_PER_SECOND;
   const persistSeconds = stateBytes / PERSIST_BYTES_PER_SECOND;
   const faultSeconds = DEVICE_FAULT_SECONDS / ranks;
   const facts = { stallSeconds, faultSeconds, recoverySeconds: RECOVERY_SECONDS };

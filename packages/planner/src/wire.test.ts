@@ -45,6 +45,7 @@ const PLAN: ParallelPlan = {
   explanation: ["one", "two"],
   warnings: ["three"],
   saveEverySteps: 7,
+  snapshotEverySteps: 2,
   fits: true,
 };
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from shardwright_trainer._proto.shardwright.v1 import agent_service_pb2 as agent
 from shardwright_trainer._proto.shardwright.v1 import rank_link_pb2 as link
-from shardwright_trainer.plan.config import Staged, StepOutcome
-from shardwright_trainer.plan.wire import staged_to_pb, step_report_to_pb
+from shardwright_trainer.plan.config import Snapshot, Staged, StepOutcome
+from shardwright_trainer.plan.wire import snapshot_to_pb, staged_to_pb, step_report_to_pb
 from shardwright_trainer.rank.link import LinkClosed
 
 BEAT_SECONDS = 1.0
@@ -88,6 +88,11 @@ class RankReport:
         nothing = link.RankStaged(step=step, trigger=trigger, writer=rank)
         message = nothing if staged is None else staged_to_pb(staged, rank)
         self._sender.send(link.RankMessage(generation=generation, staged=message))
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """Copies of blocks are in memory, for the agent to keep."""
+        message = link.RankMessage(generation=snapshot.generation, snapshot=snapshot_to_pb(snapshot))
+        self._sender.send(message)
 
     def finished(self, generation: int, step: int) -> None:
         """The last step is done and its save is staged."""

@@ -146,6 +146,7 @@ function planOf({ status: { plan }, document }: JobView): readonly Pair[] {
     ],
     ["Peak of a rank", `${bytes(plan.peakBytesPredicted)} predicted of ${bytes(plan.deviceBytes)}`],
     ["Saves", plan.saveEverySteps > 0 ? `every ${plan.saveEverySteps} steps` : "at the end"],
+    ["Snapshots", plan.snapshotEverySteps > 0 ? `every ${plan.snapshotEverySteps} steps` : "none"],
   ];
 }
 

@@ -44,6 +44,7 @@ const PLAN: PlanView = {
   explanation: ["2 members of 2 ranks are the fastest that fit."],
   warnings: [],
   saveEverySteps: 10,
+  snapshotEverySteps: 2,
   fits: true,
 };
 

@@ -53,6 +53,7 @@ function decision(plan: PlanView): string {
     ],
     ["recompute", recipe.gradientCheckpointing],
     ["saves", plan.saveEverySteps > 0 ? `every ${plan.saveEverySteps} steps` : "at the end"],
+    ["snapshots", plan.snapshotEverySteps > 0 ? `every ${plan.snapshotEverySteps} steps` : "none"],
   ];
   if (plan.stepSecondsPredicted > 0) facts.push(["step time", seconds(plan.stepSecondsPredicted)]);
   if (plan.totalStepsPredicted > 0) facts.push(["steps", `${plan.totalStepsPredicted}`]);

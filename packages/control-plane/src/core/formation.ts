@@ -7,6 +7,7 @@ import { loseMember } from "./members.ts";
 import { discardPrepared } from "./prepared.ts";
 import type { Candidate } from "./resume.ts";
 import { waitsForFinalAbort } from "./saves.ts";
+import { lineAfter, waitsForSnapshots } from "./snapshots.ts";
 import type {
   CommittedGeneration,
   GenerationPlan,
@@ -91,7 +92,8 @@ function formWhenAble(turn: Turn): void {
   const needsState =
     formed.kind === "needsHead" ||
     (formed.kind === "formed" && live.committed !== null && formed.plan.source.kind !== "live");
-  if (needsState && waitsForHolders(turn)) return;
+  const offered = formed.kind === "formed" ? formed.plan : null;
+  if (needsState && (waitsForHolders(turn) || waitsForSnapshots(turn, offered))) return;
   switch (formed.kind) {
     case "tooFew":
       turn.reason = formed.reason;
@@ -127,7 +129,7 @@ function prepare(turn: Turn, plan: GenerationPlan): void {
   tell(
     turn,
     "GenerationPrepared",
-    `generation ${plan.number}: ${ranksText(plan.seats.length)}, state ${sourceText(plan)}`,
+    `generation ${plan.number}: ${ranksText(plan.seats.length)}, state ${sourceText(plan)}${redoneText(live.step - plan.step)}`,
   );
 }
 
@@ -156,7 +158,9 @@ function waitsForHolders(turn: Turn): boolean {
   const { members, committed } = turn.live;
   let waits = false;
   for (const member of members) {
-    const holds = member.ranks.some(({ holding }) => holding?.generation === committed?.number);
+    const holds =
+      member.snapshots.length > 0 ||
+      member.ranks.some(({ holding }) => holding?.generation === committed?.number);
     if (member.state === "lost" || member.silentSinceMs === null || !holds) continue;
     const silence = judgeSilence(member, true, turn.now, turn.policy);
     if (silence.verdict === "lost") giveUpMember(turn, member, silence.sentence);
@@ -245,11 +249,18 @@ function sourceText({ source, step }: GenerationPlan): string {
       return "from the beginning";
     case "live":
       return `from living ranks at step ${step}, ${source.transfer.totalBytes} bytes move`;
+    case "snapshot":
+      return `from the snapshot of step ${step} in the agents' memory, ${source.transfer.totalBytes} bytes move`;
     case "checkpoint":
       return `from the checkpoint of step ${step}`;
     default:
       return source satisfies never;
   }
+}
+
+function redoneText(steps: number): string {
+  if (steps <= 0) return "";
+  return `; ${steps === 1 ? "1 step is" : `${steps} steps are`} computed again`;
 }
 
 /** Nobody sits there any more: what is left of those who were asked to leave is ended. */
@@ -277,6 +288,7 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
   change(turn, {
     prepared: null,
     committed: { ...plan, committedMs: now, finished: [], mode: "running", brokenSinceMs: null },
+    line: lineAfter(live.line, plan),
     discarded: [],
     formationTries: 0,
     waitingSinceMs: null,
@@ -289,7 +301,7 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
     step: plan.step,
     reason: plan.reason,
     worldSize: plan.seats.length,
-    movedBytes: plan.source.kind === "live" ? plan.source.transfer.totalBytes : 0,
+    movedBytes: "transfer" in plan.source ? plan.source.transfer.totalBytes : 0,
     seconds: (now - (live.committed?.brokenSinceMs ?? sinceMs)) / 1000,
     source: plan.source.kind,
     committedMs: now,

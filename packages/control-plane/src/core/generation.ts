@@ -8,7 +8,10 @@ import {
   STATE_BYTES_PER_ELEMENT,
 } from "@shardwright/planner";
 import { type Candidate, chooseSource } from "./resume.ts";
+import { newestStep, snapshotSource } from "./snapshots.ts";
 import type { GenerationPlan, HeadAnswer, JobFacts, Live, Seat, Source } from "./state.ts";
+
+type SnapshotSource = Extract<Source, { readonly kind: "snapshot" }>;
 
 export interface FormRequest {
   readonly uid: string;
@@ -39,8 +42,12 @@ export function formGeneration(request: FormRequest): Formed {
   const bySlot = (a: Candidate, b: Candidate): number =>
     a.slot - b.slot || a.localRank - b.localRank;
   // Where there are more ranks than lanes, those that hold state come first: without them it would be lost.
-  const holds = ({ holding }: Candidate): number =>
-    Number(live.committed !== null && holding?.generation === live.committed.number);
+  const holds = ({ holding, member }: Candidate): number => {
+    const isLive = live.committed !== null && holding?.generation === live.committed.number;
+    const found = live.members.find(({ name }) => name === member);
+    const resting = found === undefined ? -1 : newestStep(found, live.line);
+    return isLive ? Number.MAX_SAFE_INTEGER : resting;
+  };
   const seated = [...candidates]
     .sort((a, b) => holds(b) - holds(a) || bySlot(a, b))
     .slice(0, lanes)
@@ -77,6 +84,11 @@ export function formGeneration(request: FormRequest): Formed {
         step: living.source.targetVersion,
       },
     };
+  }
+  const resting = restingSource(request, seated, number);
+  if (resting !== null) {
+    const { blockMap, source } = resting;
+    return { kind: "formed", plan: { ...rest, blockMap, source, step: source.step } };
   }
   const blockMap = mapBlocks(mapRequest(request, seated));
   if (live.committed === null && live.lastCommit === null) {
@@ -134,6 +146,30 @@ function liveSource(request: FormRequest, seated: readonly Candidate[], number: 
     blockMap,
     source: { kind: "live", targetVersion: choice.targetVersion, transfer: transfer.plan },
   };
+}
+
+/** From the agents' memory: nobody holds every block live, but agents have copies of all of them. */
+function restingSource(
+  request: FormRequest,
+  seated: readonly Candidate[],
+  number: number,
+): { blockMap: GenerationPlan["blockMap"]; source: SnapshotSource } | null {
+  const { live } = request;
+  const { committed } = live;
+  if (committed === null) return null;
+  // Where a rank is respawned in its place its agent has what it had: it gets the same blocks again.
+  const rankOf = (old: number): number | null => {
+    const seat = committed.seats[old];
+    const at = seated.findIndex(
+      ({ member, incarnation, localRank }) =>
+        member === seat?.member && incarnation === seat.incarnation && localRank === seat.localRank,
+    );
+    return at < 0 ? null : at;
+  };
+  const previous = { map: committed.blockMap, rankOf };
+  const blockMap = mapBlocks({ ...mapRequest(request, seated), previous });
+  const source = snapshotSource({ live, committed, seated, number, blockMap });
+  return source === null ? null : { blockMap, source };
 }
 
 function mapRequest(

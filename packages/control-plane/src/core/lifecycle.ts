@@ -31,6 +31,7 @@ import {
   onWrote,
   takeCommit,
 } from "./saves.ts";
+import { onSnapshots } from "./snapshots.ts";
 import type {
   Decision,
   Effect,
@@ -129,6 +130,7 @@ function place(
     facts: null,
     lastGeneration: 0,
     committed: null,
+    line: [],
     prepared: null,
     discarded: [],
     seeking: null,
@@ -239,6 +241,9 @@ function hearMember(turn: Turn, event: MemberEvent): void {
       return;
     case "finished":
       onFinished(turn, event);
+      return;
+    case "snapshots":
+      onSnapshots(turn, event);
       return;
     case "hung":
       onHung(turn, event);

@@ -21,6 +21,7 @@ export function newMember(
     pid: 0,
     silentSinceMs: null,
     ranks: [],
+    snapshots: [],
     launchedMs: now,
     leaving: false,
     doing: "",
@@ -146,7 +147,12 @@ export function onRankExit(turn: Turn, event: Of<"rankExit">): void {
 
 /** The process of the member is gone, or given up: another incarnation takes its slot. */
 export function loseMember(turn: Turn, member: MemberState, cause: string, sentence: string): void {
-  changeMember(turn, member.name, { state: "lost", ranks: [], silentSinceMs: turn.now });
+  changeMember(turn, member.name, {
+    state: "lost",
+    ranks: [],
+    snapshots: [],
+    silentSinceMs: turn.now,
+  });
   pay(turn, cause, sentence);
   abortSaveOf(turn, member.name);
   if (turn.failed !== null) return;

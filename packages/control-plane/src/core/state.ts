@@ -5,6 +5,7 @@
 import type { JobSpec, MeasureView, Reason } from "@shardwright/job";
 import type {
   BlockMap,
+  BlockSpan,
   FlatLayout,
   LaneRange,
   ParallelPlan,
@@ -34,6 +35,20 @@ export interface RankSlot {
   readonly holding: Holding | null;
 }
 
+/** What one agent keeps of one snapshot: blocks as they were when `step` steps were done, in that generation. */
+export interface SnapshotHolding {
+  readonly generation: number;
+  readonly step: number;
+  readonly blocks: readonly BlockSpan[];
+  readonly bytes: number;
+}
+
+/** A generation of the run as it is now, and the last of its steps that was not undone; null: none was. */
+export interface LineEntry {
+  readonly generation: number;
+  readonly until: number | null;
+}
+
 export interface MemberState {
   readonly name: string;
   readonly slot: number;
@@ -45,6 +60,8 @@ export interface MemberState {
   /** null while its stream is open; else when it broke (Unix ms). */
   readonly silentSinceMs: number | null;
   readonly ranks: readonly RankSlot[];
+  /** What its agent keeps in memory; gone with the agent, not with its ranks. */
+  readonly snapshots: readonly SnapshotHolding[];
   readonly launchedMs: number;
   /** Asked to leave: seated until the next generation, then ended and forgotten. */
   readonly leaving: boolean;
@@ -79,6 +96,13 @@ export interface Seat {
 export type Source =
   | { readonly kind: "fresh" }
   | { readonly kind: "live"; readonly targetVersion: number; readonly transfer: TransferPlan }
+  /** Taken by `generation` when `step` steps were done; from the memory of the agents. */
+  | {
+      readonly kind: "snapshot";
+      readonly generation: number;
+      readonly step: number;
+      readonly transfer: TransferPlan;
+    }
   | {
       readonly kind: "checkpoint";
       readonly commit: string;
@@ -223,6 +247,8 @@ export interface Live {
   /** The highest number ever used. */
   readonly lastGeneration: number;
   readonly committed: CommittedGeneration | null;
+  /** Committed generations, oldest first: which snapshots are of this run. */
+  readonly line: readonly LineEntry[];
   readonly prepared: PreparedGeneration | null;
   /** Numbers of generations that were given up after they were prepared; members may still believe in them. */
   readonly discarded: readonly number[];
@@ -387,6 +413,7 @@ export type MemberEvent = { readonly member: string; readonly incarnation: numbe
       readonly reason: Reason;
     }
   | { readonly kind: "finished"; readonly generation: number; readonly step: number }
+  | { readonly kind: "snapshots"; readonly snapshots: readonly SnapshotHolding[] }
   | { readonly kind: "hung"; readonly localRank: number; readonly sentence: string }
   | { readonly kind: "leaving"; readonly why: string }
   | { readonly kind: "streamLost" }

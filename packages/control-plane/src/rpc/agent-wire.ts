@@ -17,6 +17,7 @@ import type {
   StepReport,
 } from "@shardwright/proto";
 import type { Directive } from "../core/directives.ts";
+import { snapshotMapOf } from "../core/snapshots.ts";
 import type {
   Holding,
   JobFacts,
@@ -116,6 +117,19 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
     }
     case "finished":
       return { kind: "finished", generation, step: Number(body.value.step) };
+    case "snapshotsHeld":
+      return {
+        kind: "snapshots",
+        snapshots: body.value.snapshots.map((held) => ({
+          generation: Number(held.generation),
+          step: Number(held.step),
+          blocks: held.blocks.map(({ firstBlock, blocksCount }) => ({
+            firstBlock,
+            blocks: blocksCount,
+          })),
+          bytes: Number(held.bytes),
+        })),
+      };
     case "leaving":
       return { kind: "leaving", why: body.value.why };
     default:
@@ -264,6 +278,8 @@ function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): 
     saveEveryStepsCount: parallel.saveEverySteps,
     totalSteps: BigInt(live?.facts?.totalSteps ?? 0),
     recordedStep: BigInt(live?.step ?? 0),
+    snapshotEveryStepsCount: parallel.snapshotEverySteps,
+    snapshotMap: blockMapToWire(snapshotMapOf(plan)),
     collectiveTimeoutSeconds: Math.max(
       COLLECTIVE_TIMEOUT_SECONDS_MIN,
       COLLECTIVE_TIMEOUT_STEPS * seconds,
@@ -294,6 +310,15 @@ function sourceToWire({ source }: PreparedGeneration): StateSource {
         transfer: transferToWire(source.transfer),
       };
       return { source: { $case: "live", value } };
+    }
+    case "snapshot": {
+      const { generation, step, transfer } = source;
+      const value = {
+        generation: BigInt(generation),
+        step: BigInt(step),
+        transfer: transferToWire(transfer),
+      };
+      return { source: { $case: "snapshot", value } };
     }
     case "checkpoint": {
       const value = {

@@ -13,11 +13,14 @@ from shardwright_trainer.agent.loading import Materials
 from shardwright_trainer.agent.outbox import Outbox
 from shardwright_trainer.agent.persist import StagedSaves
 from shardwright_trainer.agent.roster import RankSlot, Roster
+from shardwright_trainer.agent.snapshots import SnapshotStore
 from shardwright_trainer.agent.supervise import Exit
 
 # Messages of a rank that belong to a generation: to which one, or they are dropped.
 _OF_PREPARED = frozenset(("ready", "generation_failed"))
-_OF_RUNNING = frozenset(("step", "staged", "finished"))
+_OF_RUNNING = frozenset(("step", "staged", "snapshot", "finished"))
+# Why a rank could not take up a snapshot: no other rank can.
+_SPOILT = frozenset(("SnapshotMissing", "SnapshotForeign", "SnapshotCorrupt"))
 # Log lines of one beat, and while no session is there.
 LINES_HELD_MAX = 500
 
@@ -46,6 +49,8 @@ class Hearing:
         """on_hello(local_rank): a rank connected and waits for its start. clock: monotonic seconds."""
         self.materials: Materials | None = None
         self.saves = StagedSaves(self._tell_of_save)
+        self.snapshots = SnapshotStore()
+        self._snapshots_untold = False
         self.outbox = outbox
         self._roster = roster
         self._ranks = ranks
@@ -73,6 +78,7 @@ class Hearing:
                 self._on_ready(slot, message.ready)
             case "generation_failed":
                 failed = message.generation_failed
+                self._drop_spoilt(failed.code)
                 self.fail_generation(message.generation, failed.code, failed.sentence)
             case "beat":
                 slot.phase, slot.rss_bytes = message.beat.phase, message.beat.rss_bytes
@@ -81,6 +87,8 @@ class Hearing:
                 self.outbox.post_step(message.generation, message.step)
             case "staged":
                 self._on_staged(slot, message.generation, message.staged)
+            case "snapshot":
+                self._snapshots_untold |= self.snapshots.add(message.snapshot)
             case "interrupted":
                 self._roster.report(slot, message.interrupted)
                 self.tell_interrupted()
@@ -92,7 +100,8 @@ class Hearing:
                 self._ranks.note_fault(local_rank, message.fault)
 
     def on_exit(self, ended: Exit) -> None:
-        """A rank process is gone: told at once, its part in everything is forgotten."""
+        """A rank process is gone: told at once, its part in everything is forgotten; snapshots stay."""
+        self.tell_snapshots()
         self._roster.forget(ended.local_rank)
         self.outbox.withdraw("loaded")
         self.tell_exit(ended)
@@ -110,7 +119,8 @@ class Hearing:
             self._lines.append(line)
 
     def beat(self) -> None:
-        """Sends proof of life of every rank, and the log lines since the last one."""
+        """Sends proof of life of every rank, and the log lines and snapshots since the last one."""
+        self.tell_snapshots()
         generation = self._roster.running_generation
         beat = statements.beat(self._roster, self._clock())
         self.outbox.post(agent.SessionRequest(generation=generation, beat=beat))
@@ -134,6 +144,7 @@ class Hearing:
         if not self._roster.is_loaded:
             return
         assert self.materials is not None
+        self.tell_snapshots()
         message = statements.loaded(self._roster, self.materials)
         self.outbox.withdraw_where(lambda key: isinstance(key, tuple) and key[0] == "exit")
         generation = self._roster.running_generation
@@ -146,6 +157,26 @@ class Hearing:
             return
         message = statements.generation_ready(self._roster, seat)
         self.outbox.post_standing("ready", agent.SessionRequest(generation=seat.generation, ready=message))
+
+    def begin_at(self, step: int) -> None:
+        """A generation begins: snapshots of later steps are of no use any more."""
+        self._snapshots_untold |= self.snapshots.undo_beyond(step)
+
+    def tell_snapshots(self) -> None:
+        """What this agent keeps. Told before anything that may make the control plane need it, otherwise with
+        a beat: steps may be shorter than it is worth to speak of each."""
+        if not self._snapshots_untold:
+            return
+        self._snapshots_untold = False
+        request = agent.SessionRequest(snapshots_held=self.snapshots.held())
+        self.outbox.post_standing("snapshots", request)
+
+    def _drop_spoilt(self, code: str) -> None:
+        seat = self._roster.prepared
+        if code in _SPOILT and seat is not None and seat.snapshot is not None:
+            self.snapshots.drop(seat.snapshot)
+            self._snapshots_untold = True
+            self.tell_snapshots()
 
     def fail_generation(self, generation: int, code: str, sentence: str) -> None:
         """The generation cannot be made here."""
@@ -184,6 +215,7 @@ class Hearing:
         holdings = self._roster.waiting()
         if not holdings:
             return
+        self.tell_snapshots()
         message = agent.Interrupted(ranks=holdings, sentence="The ranks stopped at a step boundary and wait.")
         generation = self._roster.running_generation
         request = agent.SessionRequest(generation=generation, interrupted=message)

@@ -85,6 +85,7 @@ class Member:
         for task in self._tasks:
             task.cancel()
         self.hearing.saves.free_all()
+        self.hearing.snapshots.close()
 
     def _prepare(self, generation: int, prepare: agent.PrepareGeneration) -> None:
         mine = next((entry for entry in prepare.members if entry.member == self.identity.member), None)
@@ -96,7 +97,14 @@ class Member:
                 generation, "PlanRefused", f"this member has no local ranks {absent}"
             )
             return
-        seat = Seat(generation=generation, local_ranks=tuple(mine.local_ranks), first_rank=mine.first_rank)
+        rest = prepare.source.snapshot
+        snapshot = (rest.generation, rest.step) if prepare.source.HasField("snapshot") else None
+        seat = Seat(
+            generation=generation,
+            local_ranks=tuple(mine.local_ranks),
+            first_rank=mine.first_rank,
+            snapshot=snapshot,
+        )
         self._roster.seat(seat)
         self.outbox.withdraw("ready", "failed", "finished", "interrupted")
         # A rank needs its own entry only; of the others it knows ranks and blocks.
@@ -104,10 +112,14 @@ class Member:
         passed.CopyFrom(prepare)
         del passed.members[:]
         passed.members.append(mine)
-        self._tell(seat.local_ranks, link.RankDirective(generation=generation, prepare=passed))
+        directive = link.RankDirective(generation=generation, prepare=passed)
+        if snapshot is not None:
+            directive.snapshots.extend(self.hearing.snapshots.of(snapshot))
+        self._tell(seat.local_ranks, directive)
 
     def _commit(self, response: agent.SessionResponse) -> None:
         seat = self._roster.take_seat(response.commit.step)
+        self.hearing.begin_at(response.commit.step)
         self.outbox.withdraw("ready", "interrupted", "finished")
         directive = link.RankDirective(generation=seat.generation, commit=response.commit)
         self._tell(seat.local_ranks, directive)

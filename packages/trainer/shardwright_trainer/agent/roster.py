@@ -41,6 +41,8 @@ class Seat:
     first_rank: int
     staged: dict[int, set[int]] = field(default_factory=dict)
     """step → local ranks that staged it."""
+    snapshot: tuple[int, int] | None = None
+    """(generation, step) of the snapshot it starts from."""
 
     def rank_of(self, local_rank: int) -> int | None:
         """The rank number of a local rank; None where it has no part."""

@@ -3,7 +3,7 @@ arrives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -73,10 +73,10 @@ def move_blocks(
     return _state_bytes(sends), _state_bytes(receives)
 
 
-def check_moves(held: Held, kept: Held | None, moves: Sequence[TransferMove]) -> None:
-    """StateError unless every held block is either kept from before or brought by exactly one move."""
+def check_moves(held: Held, kept: Iterable[int], moves: Sequence[TransferMove]) -> None:
+    """StateError unless every held block is either kept (is here already) or brought by exactly one move."""
     brought = [block for move in moves if move.target_rank == held.rank for block in _blocks(move)]
-    have = set(kept.blocks) if kept is not None else set()
+    have = set(kept)
     missing = sorted(set(held.blocks) - have - set(brought))
     twice = sorted({block for block in brought if brought.count(block) > 1 or block in have})
     if missing or twice:

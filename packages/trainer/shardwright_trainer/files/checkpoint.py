@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from shardwright_trainer.files.canonical_json import sha256_name
 from shardwright_trainer.files.crc import as_bytes, crc32c, is_crc_block
@@ -20,7 +22,7 @@ from shardwright_trainer.files.local_path import local_path
 from shardwright_trainer.files.packs import PackWriter, plan_packs
 from shardwright_trainer.files.safetensors_header import DTYPE_BYTES
 from shardwright_trainer.files.schema import Schema, parse_schema
-from shardwright_trainer.files.staged import StagedIndex, StagedKind, runs_of
+from shardwright_trainer.files.staged import Place, StagedIndex, StagedKind, runs_of
 from shardwright_trainer.files.swc_errors import SaveError
 from shardwright_trainer.files.writer_manifest import block_digests, manifest_bytes
 
@@ -56,7 +58,43 @@ def stage_blocks(
     here is a CRC-32C per block, from the live memory. SaveError (ENOSPC when shared memory is full) leaves no
     file behind.
     """
-    named = {kind: (dtypes or {}).get(kind, "F32") for kind in kinds}
+    index, buffers = _plan_staged(kinds, elements, block_elements, dtypes or {})
+    _write_staged(path, buffers)
+    return index.to_json(), index.bytes
+
+
+def stage_into(
+    descriptor: int, kinds: Mapping[str, Mapping[int, Any]], *, elements: int, block_elements: int
+) -> tuple[str, int]:
+    """The same into an open, empty file of memory, fp32 only. OSError when memory is full."""
+    index, buffers = _plan_staged(kinds, elements, block_elements, {})
+    for first in range(0, len(buffers), WRITEV_BUFFERS_MAX):
+        _write_all(descriptor, list(buffers[first : first + WRITEV_BUFFERS_MAX]))
+    return index.to_json(), index.bytes
+
+
+def read_staged(path: str, index_json: str, blocks: Collection[int]) -> dict[str, dict[int, Any]]:
+    """kind → block → fp32 array of its own memory, each verified by its CRC-32C.
+
+    SaveError when the file is not what its index says; blocks must be in the index.
+    """
+    index = StagedIndex.from_json(index_json)
+    found: dict[str, dict[int, Any]] = {}
+    with _mapped(path, index) as staged:
+        for kind in index.kinds:
+            found[kind.kind] = {}
+            for place, check in zip(index.places(kind), kind.crc32c, strict=True):
+                if place.block in blocks:
+                    _check_place(kind.kind, place, check, staged, path)
+                    part = np.frombuffer(staged[place.begin : place.end], dtype="<f4")
+                    found[kind.kind][place.block] = part.copy()
+    return found
+
+
+def _plan_staged(
+    kinds: Mapping[str, Mapping[int, Any]], elements: int, block_elements: int, dtypes: Mapping[str, str]
+) -> tuple[StagedIndex, list[memoryview]]:
+    named = {kind: dtypes.get(kind, "F32") for kind in kinds}
     blocks = sorted(next(iter(kinds.values()), {}))
     staged: list[StagedKind] = []
     buffers: list[memoryview] = []
@@ -83,8 +121,7 @@ def stage_blocks(
         runs=runs_of(blocks),
         kinds=tuple(staged),
     )
-    _write_staged(path, buffers)
-    return index.to_json(), offset
+    return index, buffers
 
 
 def write_packs(
@@ -212,10 +249,14 @@ def _check_staged(index: StagedIndex, staged: Any, path: str) -> None:
     """The staged memory still is what the rank handed over."""
     for kind in index.kinds:
         for place, check in zip(index.places(kind), kind.crc32c, strict=True):
-            found = crc32c(staged[place.begin : place.end])
-            if found != check:
-                raise SaveError(
-                    "SWC_CORRUPT_BLOCK",
-                    f"{path}: staged {kind.kind} of block {place.block} (bytes {place.begin}..{place.end}): "
-                    f"crc32c {found:08x}, expected {check:08x}",
-                )
+            _check_place(kind.kind, place, check, staged, path)
+
+
+def _check_place(kind: str, place: Place, check: int, staged: Any, path: str) -> None:
+    found = crc32c(staged[place.begin : place.end])
+    if found != check:
+        raise SaveError(
+            "SWC_CORRUPT_BLOCK",
+            f"{path}: staged {kind} of block {place.block} (bytes {place.begin}..{place.end}): "
+            f"crc32c {found:08x}, expected {check:08x}",
+        )

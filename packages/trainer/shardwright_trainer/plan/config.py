@@ -122,7 +122,28 @@ class CheckpointSource:
     step: int
 
 
-StateSource = FreshSource | LiveSource | CheckpointSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotSource:
+    """Copies in the memory of the agents; `moves` bring what the own agent does not have."""
+
+    generation: int
+    """That took the snapshot."""
+    step: int
+    moves: tuple[TransferMove, ...]
+
+
+StateSource = FreshSource | LiveSource | CheckpointSource | SnapshotSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFile:
+    """One rank's part of a snapshot, as the own agent keeps it."""
+
+    generation: int
+    step: int
+    path: str
+    index_json: str
+    recipe_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +164,12 @@ class GenerationPlan:
     collective_timeout_seconds: float
     recorded_step: int = 0
     """Steps the journal of the control plane holds; what came after is told again."""
+    snapshot_every_steps: int = 0
+    """0: no snapshots are taken."""
+    snapshot_map: BlockMap | None = None
+    """Which ranks copy which block into their agent's memory; None: nobody does."""
+    snapshot_files: tuple[SnapshotFile, ...] = ()
+    """What the own agent keeps of the snapshot this generation starts from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,3 +230,19 @@ class Staged:
     path: str
     index_json: str
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Copies of blocks in memory that the agent takes over."""
+
+    generation: int
+    step: int
+    rank: int
+    path: str
+    """Of an open file of this process: /proc/PID/fd/N."""
+    index_json: str
+    bytes: int
+    recipe_sha256: str
+    complete_step: int
+    """The newest step before this one of which every rank has taken its snapshot; 0: none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from shardwright_trainer._proto.shardwright.v1 import agent_service_pb2 as agent
 from shardwright_trainer._proto.shardwright.v1 import plan_pb2 as plan
@@ -21,6 +22,9 @@ from shardwright_trainer.plan.config import (
     LiveSource,
     RankConfig,
     Recipe,
+    Snapshot,
+    SnapshotFile,
+    SnapshotSource,
     Staged,
     StateSource,
     StepOutcome,
@@ -90,33 +94,50 @@ def block_map_from_pb(message: plan.BlockMap) -> BlockMap:
     )
 
 
+def moves_from_pb(message: plan.TransferPlan) -> tuple[TransferMove, ...]:
+    """Which blocks move from whom to whom."""
+    return tuple(
+        TransferMove(
+            id=move.id,
+            first_block=move.first_block,
+            blocks=move.blocks_count,
+            source_rank=move.source_rank,
+            target_rank=move.target_rank,
+            bytes=move.bytes,
+        )
+        for move in message.moves
+    )
+
+
 def source_from_pb(message: agent.StateSource) -> StateSource:
     """Where the state of a generation comes from. Raises ValueError for an unknown source."""
     match message.WhichOneof("source"):
         case "fresh":
             return FreshSource()
         case "live":
-            moves = tuple(
-                TransferMove(
-                    id=move.id,
-                    first_block=move.first_block,
-                    blocks=move.blocks_count,
-                    source_rank=move.source_rank,
-                    target_rank=move.target_rank,
-                    bytes=move.bytes,
-                )
-                for move in message.live.transfer.moves
-            )
+            moves = moves_from_pb(message.live.transfer)
             return LiveSource(target_version=message.live.target_version, moves=moves)
+        case "snapshot":
+            rest = message.snapshot
+            moves = moves_from_pb(rest.transfer)
+            return SnapshotSource(generation=rest.generation, step=rest.step, moves=moves)
         case "checkpoint":
             found = message.checkpoint
             return CheckpointSource(run_directory=found.run_directory, commit=found.commit, step=found.step)
         case unknown:
-            raise ValueError(f"the state source is {unknown}; expected fresh, live or checkpoint")
+            raise ValueError(f"the state source is {unknown}; expected fresh, live, snapshot or checkpoint")
 
 
-def generation_plan_from_pb(generation: int, rank: int, prepare: agent.PrepareGeneration) -> GenerationPlan:
-    """One generation as `rank` sees it. Raises ValueError for an unknown state source."""
+def generation_plan_from_pb(
+    generation: int,
+    rank: int,
+    prepare: agent.PrepareGeneration,
+    snapshots: Iterable[link.RankSnapshot] = (),
+) -> GenerationPlan:
+    """One generation as `rank` sees it. Raises ValueError for an unknown state source.
+
+    snapshots: what the own agent keeps of the snapshot the generation starts from.
+    """
     lanes = tuple(
         LaneRange(rank=lane.rank, begin=lane.lane_begin, end=lane.lane_end) for lane in prepare.lanes
     )
@@ -134,6 +155,18 @@ def generation_plan_from_pb(generation: int, rank: int, prepare: agent.PrepareGe
         total_steps=prepare.total_steps,
         collective_timeout_seconds=prepare.collective_timeout_seconds,
         recorded_step=prepare.recorded_step,
+        snapshot_every_steps=prepare.snapshot_every_steps_count,
+        snapshot_map=block_map_from_pb(prepare.snapshot_map) if prepare.HasField("snapshot_map") else None,
+        snapshot_files=tuple(
+            SnapshotFile(
+                generation=one.generation,
+                step=one.step,
+                path=one.path,
+                index_json=one.index_json,
+                recipe_sha256=one.recipe_sha256,
+            )
+            for one in snapshots
+        ),
     )
 
 
@@ -198,4 +231,18 @@ def staged_to_pb(staged: Staged, writer: int) -> link.RankStaged:
         path=staged.path,
         index_json=staged.index_json,
         bytes=staged.bytes,
+    )
+
+
+def snapshot_to_pb(snapshot: Snapshot) -> link.RankSnapshot:
+    """One rank's part of a snapshot."""
+    return link.RankSnapshot(
+        generation=snapshot.generation,
+        step=snapshot.step,
+        rank=snapshot.rank,
+        path=snapshot.path,
+        index_json=snapshot.index_json,
+        bytes=snapshot.bytes,
+        recipe_sha256=snapshot.recipe_sha256,
+        complete_step=snapshot.complete_step,
     )

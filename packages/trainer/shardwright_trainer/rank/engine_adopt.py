@@ -74,7 +74,7 @@ def take_live(
 ) -> tuple[BlockState, int, int]:
     """(state, bytes sent, bytes received): kept blocks are shared with the old state, the others come by
     the plan."""
-    check_moves(held, None if old is None else old.held, source.moves)
+    check_moves(held, () if old is None else old.held.blocks, source.moves)
     state = BlockState.allocate(held, flat, kept=old)
     sent, received = move_blocks(gang, source.moves, old, state)
     return state, sent, received

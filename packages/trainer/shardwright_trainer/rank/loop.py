@@ -27,6 +27,7 @@ def run(membership: Membership, engine: Engine, report: RankReport) -> None:
                 report.step(generation.plan.generation, generation.plan.rank, outcome)
                 if step % generation.plan.save_every_steps == 0 and step < generation.plan.total_steps:
                     _stage_periodic(engine, report, generation, step)
+                _snapshot(engine, report, generation, step)
             _stage(engine, report, generation, step, "final")
             report.finished(generation.plan.generation, step)
         except PeerLost as lost:
@@ -56,3 +57,17 @@ def _stage_periodic(engine: Engine, report: RankReport, generation: Generation, 
         _stage(engine, report, generation, step, "periodic")
     except StateError as error:
         report.log("warn", f"The save of step {step} was left out: {error.sentence}")
+
+
+def _snapshot(engine: Engine, report: RankReport, generation: Generation, step: int) -> None:
+    """Every k steps, all ranks together. One that finds no memory says so once and trains on: the snapshot
+    before stays the newest that counts."""
+    plan = generation.plan
+    every = plan.snapshot_every_steps
+    if every == 0 or plan.snapshot_map is None or step % every != 0 or step == plan.total_steps:
+        return
+    try:
+        report.snapshot(engine.snapshot(step))
+    except StateError as error:
+        if step - every < max(generation.step, every):
+            report.log("warn", f"Snapshots cannot be kept: {error.sentence}")

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from shardwright_trainer._proto.shardwright.v1 import agent_service_pb2 as agent
 from shardwright_trainer._proto.shardwright.v1 import rank_link_pb2 as link
-from shardwright_trainer.plan.config import Evidence, GenerationPlan, Holding, Staged, StepOutcome
+from shardwright_trainer.plan.config import Evidence, GenerationPlan, Holding, Snapshot, Staged, StepOutcome
 from shardwright_trainer.plan.wire import evidence_to_pb, generation_plan_from_pb, holding_to_pb
 from shardwright_trainer.rank.errors import PeerLost, StateError
 
@@ -25,6 +25,7 @@ class Engine(Protocol):
     def take_step(self, step: int) -> StepOutcome: ...
     def outcomes_since(self, step: int) -> list[StepOutcome]: ...
     def stage(self, step: int, trigger: str) -> Staged | None: ...
+    def snapshot(self, step: int) -> Snapshot: ...
     def close(self) -> None: ...
 
 
@@ -100,7 +101,8 @@ class Membership:
         began = time.monotonic()
         number = directive.generation
         try:
-            plan = generation_plan_from_pb(number, self._rank_in(directive.prepare), directive.prepare)
+            rank = self._rank_in(directive.prepare)
+            plan = generation_plan_from_pb(number, rank, directive.prepare, directive.snapshots)
         except ValueError as error:
             self._fail(number, "PlanRefused", str(error))
             return None

@@ -25,6 +25,8 @@ from shardwright_trainer.plan.config import (
     Holding,
     LiveSource,
     RankConfig,
+    Snapshot,
+    SnapshotSource,
     Staged,
     StepOutcome,
 )
@@ -38,6 +40,7 @@ from shardwright_trainer.rank.engine_lanes import LaneWork, Rows, StepRows
 from shardwright_trainer.rank.engine_pending import Peer, Pending, handshake, known_facts
 from shardwright_trainer.rank.engine_reduce import Reduction, Shares, payload_sizes
 from shardwright_trainer.rank.engine_sections import Sections
+from shardwright_trainer.rank.engine_snapshot import Resting, SnapshotWork, take_snapshot
 from shardwright_trainer.rank.engine_stage import stage_owned
 from shardwright_trainer.rank.errors import NonFiniteLoss, StateError, UserError
 
@@ -60,6 +63,7 @@ class Engine:
         self._gang: Gang | None = None
         self._candidate: Membership | None = None
         self._committed: Membership | None = None
+        self._snapshots: SnapshotWork | None = None
         self.layout = self._trained.layout
         self.recipe_sha256 = recipe_sha256(config.recipe, self._trained.fingerprint)
         self.lora_json = json.dumps(self._trained.lora) if self._trained.lora is not None else ""
@@ -107,6 +111,11 @@ class Engine:
                 self._forget()
                 self._trained.reset()
                 state = BlockState.allocate(mine, flat)
+            case SnapshotSource() as source:
+                self._forget()
+                resting = Resting(source=source, files=plan.snapshot_files, recipe_sha256=self.recipe_sha256)
+                state, sent, received = take_snapshot(resting, gang, mine, flat)
+                self._version = source.step
             case CheckpointSource() as source:
                 self._forget()
                 state = adoption.take_checkpoint(plan, source, self.layout, mine, flat)
@@ -121,6 +130,10 @@ class Engine:
         if self._candidate is None or self._candidate.plan.generation != plan.generation:
             raise StateError("NotAdopted", f"generation {plan.generation} was not adopted on this rank")
         self._committed, self._candidate = self._candidate, None
+        if self._snapshots is not None:
+            self._snapshots.close()
+        snapshot_map, held = plan.snapshot_map, self._committed.held
+        self._snapshots = None if snapshot_map is None else SnapshotWork(plan, held, snapshot_map)
 
     def discard(self, plan: GenerationPlan) -> None:
         """Forgets a generation that was not committed; the committed one's state stays, without a process
@@ -264,6 +277,19 @@ class Engine:
         staged = stage_owned(membership.state, membership.plan, step, trigger, self._config)
         self._report("idle", 0.0)
         return staged
+
+    def snapshot(self, step: int) -> Snapshot:
+        """Copies blocks into memory for the agent to keep; all ranks of the generation together.
+
+        PeerLost when a peer goes; StateError when this rank has no memory for it.
+        """
+        membership, work = self._committed, self._snapshots
+        if membership is None or work is None or step != self._version:
+            raise StateError("SnapshotRefused", f"no snapshot of step {step} at version {self._version}")
+        self._report("stage", 0.0)
+        snapshot = work.take(membership.state, membership.gang, step, self.recipe_sha256)
+        self._report("idle", 0.0)
+        return snapshot
 
     def _agree(
         self, membership: Membership, rows: StepRows, shares: Shares, losses: list[float]

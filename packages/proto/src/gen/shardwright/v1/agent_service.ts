@@ -39,6 +39,7 @@ export interface SessionRequest {
     | { $case: "finished"; value: Finished }
     | { $case: "logs"; value: LogLines }
     | { $case: "leaving"; value: Leaving }
+    | { $case: "snapshotsHeld"; value: SnapshotsHeld }
     | undefined;
 }
 
@@ -174,13 +175,22 @@ export interface PrepareGeneration {
   collectiveTimeoutSeconds: number;
   /** Steps whose every lane the journal holds: ranks tell the later ones again. */
   recordedStep: bigint;
+  /** Steps between two snapshots; 0 = none are taken. */
+  snapshotEveryStepsCount: number;
+  /**
+   * Which ranks put a copy of which block into their agent's memory: owners, and others in another failure
+   * domain. A rank that does not hold such a block gets it from its owner.
+   */
+  snapshotMap: BlockMap | undefined;
 }
 
 export interface StateSource {
-  source: { $case: "fresh"; value: FreshSource } | { $case: "live"; value: LiveSource } | {
-    $case: "checkpoint";
-    value: CheckpointSource;
-  } | undefined;
+  source:
+    | { $case: "fresh"; value: FreshSource }
+    | { $case: "live"; value: LiveSource }
+    | { $case: "checkpoint"; value: CheckpointSource }
+    | { $case: "snapshot"; value: SnapshotSource }
+    | undefined;
 }
 
 /** Step 0: weights as loaded, moments zero. */
@@ -201,6 +211,37 @@ export interface CheckpointSource {
   runDirectory: string;
   commit: string;
   step: bigint;
+}
+
+/**
+ * Every rank takes its blocks from its own agent's memory, or by the transfer plan from a rank whose agent
+ * has them. The steps after the snapshot are computed again.
+ */
+export interface SnapshotSource {
+  /** Generation that took the snapshot, and the number of steps done when it was taken. */
+  generation: bigint;
+  step: bigint;
+  transfer: TransferPlan | undefined;
+}
+
+/** A run of neighbouring blocks. */
+export interface BlockSpan {
+  firstBlock: number;
+  blocksCount: number;
+}
+
+/** What one member has of one snapshot, all its ranks together. */
+export interface SnapshotHolding {
+  generation: bigint;
+  step: bigint;
+  /** Ascending, without overlap. */
+  blocks: BlockSpan[];
+  bytes: bigint;
+}
+
+/** Everything that this agent keeps in memory for its ranks; the newest message replaces what was said before. */
+export interface SnapshotsHeld {
+  snapshots: SnapshotHolding[];
 }
 
 export interface RankEvidence {
@@ -432,6 +473,9 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       case "leaving":
         Leaving.encode(message.body.value, writer.uint32(130).fork()).join();
         break;
+      case "snapshotsHeld":
+        SnapshotsHeld.encode(message.body.value, writer.uint32(138).fork()).join();
+        break;
     }
     return writer;
   },
@@ -577,6 +621,14 @@ export const SessionRequest: MessageFns<SessionRequest> = {
             message.body = { $case: "leaving", value: Leaving.decode(reader, reader.uint32()) };
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.body = { $case: "snapshotsHeld", value: SnapshotsHeld.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -685,6 +737,12 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       case "leaving": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "leaving", value: Leaving.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "snapshotsHeld": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "snapshotsHeld", value: SnapshotsHeld.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1953,6 +2011,8 @@ function createBasePrepareGeneration(): PrepareGeneration {
     totalSteps: 0n,
     collectiveTimeoutSeconds: 0,
     recordedStep: 0n,
+    snapshotEveryStepsCount: 0,
+    snapshotMap: undefined,
   };
 }
 
@@ -1999,6 +2059,12 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
         throw new globalThis.Error("value provided for field message.recordedStep of type uint64 too large");
       }
       writer.uint32(96).uint64(message.recordedStep);
+    }
+    if (message.snapshotEveryStepsCount !== 0) {
+      writer.uint32(104).uint32(message.snapshotEveryStepsCount);
+    }
+    if (message.snapshotMap !== undefined) {
+      BlockMap.encode(message.snapshotMap, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -2112,6 +2178,22 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
             message.recordedStep = reader.uint64() as bigint;
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.snapshotEveryStepsCount = reader.uint32();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.snapshotMap = BlockMap.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2149,6 +2231,10 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
     message.recordedStep = (object.recordedStep !== undefined && object.recordedStep !== null)
       ? BigInt(object.recordedStep)
       : 0n;
+    message.snapshotEveryStepsCount = object.snapshotEveryStepsCount ?? 0;
+    message.snapshotMap = (object.snapshotMap !== undefined && object.snapshotMap !== null)
+      ? BlockMap.fromPartial(object.snapshotMap)
+      : undefined;
     return message;
   },
 };
@@ -2168,6 +2254,9 @@ export const StateSource: MessageFns<StateSource> = {
         break;
       case "checkpoint":
         CheckpointSource.encode(message.source.value, writer.uint32(26).fork()).join();
+        break;
+      case "snapshot":
+        SnapshotSource.encode(message.source.value, writer.uint32(34).fork()).join();
         break;
     }
     return writer;
@@ -2210,6 +2299,14 @@ export const StateSource: MessageFns<StateSource> = {
             message.source = { $case: "checkpoint", value: CheckpointSource.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.source = { $case: "snapshot", value: SnapshotSource.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2243,6 +2340,12 @@ export const StateSource: MessageFns<StateSource> = {
       case "checkpoint": {
         if (object.source?.value !== undefined && object.source?.value !== null) {
           message.source = { $case: "checkpoint", value: CheckpointSource.fromPartial(object.source.value) };
+        }
+        break;
+      }
+      case "snapshot": {
+        if (object.source?.value !== undefined && object.source?.value !== null) {
+          message.source = { $case: "snapshot", value: SnapshotSource.fromPartial(object.source.value) };
         }
         break;
       }
@@ -2446,6 +2549,319 @@ export const CheckpointSource: MessageFns<CheckpointSource> = {
     message.runDirectory = object.runDirectory ?? "";
     message.commit = object.commit ?? "";
     message.step = (object.step !== undefined && object.step !== null) ? BigInt(object.step) : 0n;
+    return message;
+  },
+};
+
+function createBaseSnapshotSource(): SnapshotSource {
+  return { generation: 0n, step: 0n, transfer: undefined };
+}
+
+export const SnapshotSource: MessageFns<SnapshotSource> = {
+  encode(message: SnapshotSource, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.generation !== 0n) {
+      if (BigInt.asUintN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.generation);
+    }
+    if (message.step !== 0n) {
+      if (BigInt.asUintN(64, message.step) !== message.step) {
+        throw new globalThis.Error("value provided for field message.step of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.step);
+    }
+    if (message.transfer !== undefined) {
+      TransferPlan.encode(message.transfer, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotSource {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotSource();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.generation = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.step = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.transfer = TransferPlan.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SnapshotSource>): SnapshotSource {
+    return SnapshotSource.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SnapshotSource>): SnapshotSource {
+    const message = createBaseSnapshotSource();
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
+    message.step = (object.step !== undefined && object.step !== null) ? BigInt(object.step) : 0n;
+    message.transfer = (object.transfer !== undefined && object.transfer !== null)
+      ? TransferPlan.fromPartial(object.transfer)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseBlockSpan(): BlockSpan {
+  return { firstBlock: 0, blocksCount: 0 };
+}
+
+export const BlockSpan: MessageFns<BlockSpan> = {
+  encode(message: BlockSpan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.firstBlock !== 0) {
+      writer.uint32(8).uint32(message.firstBlock);
+    }
+    if (message.blocksCount !== 0) {
+      writer.uint32(16).uint32(message.blocksCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BlockSpan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBlockSpan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.firstBlock = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.blocksCount = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BlockSpan>): BlockSpan {
+    return BlockSpan.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BlockSpan>): BlockSpan {
+    const message = createBaseBlockSpan();
+    message.firstBlock = object.firstBlock ?? 0;
+    message.blocksCount = object.blocksCount ?? 0;
+    return message;
+  },
+};
+
+function createBaseSnapshotHolding(): SnapshotHolding {
+  return { generation: 0n, step: 0n, blocks: [], bytes: 0n };
+}
+
+export const SnapshotHolding: MessageFns<SnapshotHolding> = {
+  encode(message: SnapshotHolding, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.generation !== 0n) {
+      if (BigInt.asUintN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.generation);
+    }
+    if (message.step !== 0n) {
+      if (BigInt.asUintN(64, message.step) !== message.step) {
+        throw new globalThis.Error("value provided for field message.step of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.step);
+    }
+    for (const v of message.blocks) {
+      BlockSpan.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.bytes !== 0n) {
+      if (BigInt.asUintN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.bytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotHolding {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotHolding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.generation = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.step = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.blocks.push(BlockSpan.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SnapshotHolding>): SnapshotHolding {
+    return SnapshotHolding.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SnapshotHolding>): SnapshotHolding {
+    const message = createBaseSnapshotHolding();
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
+    message.step = (object.step !== undefined && object.step !== null) ? BigInt(object.step) : 0n;
+    message.blocks = object.blocks?.map((e) => BlockSpan.fromPartial(e)) || [];
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    return message;
+  },
+};
+
+function createBaseSnapshotsHeld(): SnapshotsHeld {
+  return { snapshots: [] };
+}
+
+export const SnapshotsHeld: MessageFns<SnapshotsHeld> = {
+  encode(message: SnapshotsHeld, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.snapshots) {
+      SnapshotHolding.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotsHeld {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotsHeld();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.snapshots.push(SnapshotHolding.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SnapshotsHeld>): SnapshotsHeld {
+    return SnapshotsHeld.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SnapshotsHeld>): SnapshotsHeld {
+    const message = createBaseSnapshotsHeld();
+    message.snapshots = object.snapshots?.map((e) => SnapshotHolding.fromPartial(e)) || [];
     return message;
   },
 };

@@ -224,6 +224,15 @@ export interface GetBlockMapResponse {
   generation: bigint;
   blockMap: BlockMap | undefined;
   lanes: LaneRange[];
+  /** The newest snapshot of which every block is in some agent's memory; step 0: there is none. */
+  snapshotStep: bigint;
+  snapshotCopies: SnapshotCopies[];
+}
+
+/** What one member has of a snapshot. */
+export interface SnapshotCopies {
+  member: string;
+  blocksCount: number;
 }
 
 function createBaseSubmitJobRequest(): SubmitJobRequest {
@@ -2666,7 +2675,7 @@ export const GetBlockMapRequest: MessageFns<GetBlockMapRequest> = {
 };
 
 function createBaseGetBlockMapResponse(): GetBlockMapResponse {
-  return { generation: 0n, blockMap: undefined, lanes: [] };
+  return { generation: 0n, blockMap: undefined, lanes: [], snapshotStep: 0n, snapshotCopies: [] };
 }
 
 export const GetBlockMapResponse: MessageFns<GetBlockMapResponse> = {
@@ -2682,6 +2691,15 @@ export const GetBlockMapResponse: MessageFns<GetBlockMapResponse> = {
     }
     for (const v of message.lanes) {
       LaneRange.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.snapshotStep !== 0n) {
+      if (BigInt.asUintN(64, message.snapshotStep) !== message.snapshotStep) {
+        throw new globalThis.Error("value provided for field message.snapshotStep of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.snapshotStep);
+    }
+    for (const v of message.snapshotCopies) {
+      SnapshotCopies.encode(v!, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -2723,6 +2741,22 @@ export const GetBlockMapResponse: MessageFns<GetBlockMapResponse> = {
             message.lanes.push(LaneRange.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.snapshotStep = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.snapshotCopies.push(SnapshotCopies.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2747,6 +2781,77 @@ export const GetBlockMapResponse: MessageFns<GetBlockMapResponse> = {
       ? BlockMap.fromPartial(object.blockMap)
       : undefined;
     message.lanes = object.lanes?.map((e) => LaneRange.fromPartial(e)) || [];
+    message.snapshotStep = (object.snapshotStep !== undefined && object.snapshotStep !== null)
+      ? BigInt(object.snapshotStep)
+      : 0n;
+    message.snapshotCopies = object.snapshotCopies?.map((e) => SnapshotCopies.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSnapshotCopies(): SnapshotCopies {
+  return { member: "", blocksCount: 0 };
+}
+
+export const SnapshotCopies: MessageFns<SnapshotCopies> = {
+  encode(message: SnapshotCopies, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.member !== "") {
+      writer.uint32(10).string(message.member);
+    }
+    if (message.blocksCount !== 0) {
+      writer.uint32(16).uint32(message.blocksCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotCopies {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotCopies();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.member = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.blocksCount = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SnapshotCopies>): SnapshotCopies {
+    return SnapshotCopies.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SnapshotCopies>): SnapshotCopies {
+    const message = createBaseSnapshotCopies();
+    message.member = object.member ?? "";
+    message.blocksCount = object.blocksCount ?? 0;
     return message;
   },
 };

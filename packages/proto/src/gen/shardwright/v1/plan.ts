@@ -73,6 +73,8 @@ export interface Plan {
   warnings: string[];
   saveEveryStepsCount: number;
   fits: boolean;
+  /** Steps between two snapshots of state in the agents' memory; 0 = none are taken. */
+  snapshotEveryStepsCount: number;
 }
 
 /** A run of neighbouring blocks with the same holders. */
@@ -638,6 +640,7 @@ function createBasePlan(): Plan {
     warnings: [],
     saveEveryStepsCount: 0,
     fits: false,
+    snapshotEveryStepsCount: 0,
   };
 }
 
@@ -711,6 +714,9 @@ export const Plan: MessageFns<Plan> = {
     }
     if (message.fits !== false) {
       writer.uint32(152).bool(message.fits);
+    }
+    if (message.snapshotEveryStepsCount !== 0) {
+      writer.uint32(160).uint32(message.snapshotEveryStepsCount);
     }
     return writer;
   },
@@ -880,6 +886,14 @@ export const Plan: MessageFns<Plan> = {
             message.fits = reader.bool();
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.snapshotEveryStepsCount = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -929,6 +943,7 @@ export const Plan: MessageFns<Plan> = {
     message.warnings = object.warnings?.map((e) => e) || [];
     message.saveEveryStepsCount = object.saveEveryStepsCount ?? 0;
     message.fits = object.fits ?? false;
+    message.snapshotEveryStepsCount = object.snapshotEveryStepsCount ?? 0;
     return message;
   },
 };

@@ -34,6 +34,8 @@ export interface RankDirective {
     | { $case: "stop"; value: Stop }
     | { $case: "stagedFreed"; value: StagedFreed }
     | undefined;
+  /** With a prepare whose state comes from a snapshot: what this agent has of it. */
+  snapshots: RankSnapshot[];
 }
 
 /** Rank → agent. */
@@ -52,6 +54,7 @@ export interface RankMessage {
     | { $case: "finished"; value: Finished }
     | { $case: "log"; value: LogLine }
     | { $case: "fault"; value: RankFault }
+    | { $case: "snapshot"; value: RankSnapshot }
     | undefined;
 }
 
@@ -95,6 +98,25 @@ export interface RankStaged {
   bytes: bigint;
 }
 
+/** Copies of blocks in a file of a memory file system, for the agent to keep while ranks come and go. */
+export interface RankSnapshot {
+  generation: bigint;
+  step: bigint;
+  rank: number;
+  /** Of an open file of the process that says so: /proc/PID/fd/N. */
+  path: string;
+  /** JSON of shardwright_trainer/files/staged.py, with a CRC-32C for every block and kind. */
+  indexJson: string;
+  bytes: bigint;
+  /** Of the rank that took it: state of another recipe is not taken up. */
+  recipeSha256: string;
+  /**
+   * The newest step before this one of which every rank of the generation has taken its snapshot; 0 = none.
+   * The agent keeps that one as well: a snapshot counts only when it is complete everywhere.
+   */
+  completeStep: bigint;
+}
+
 /** The staged file of this step is no longer needed. */
 export interface StagedFreed {
   step: bigint;
@@ -109,7 +131,7 @@ export interface RankFault {
 }
 
 function createBaseRankDirective(): RankDirective {
-  return { generation: 0n, body: undefined };
+  return { generation: 0n, body: undefined, snapshots: [] };
 }
 
 export const RankDirective: MessageFns<RankDirective> = {
@@ -139,6 +161,9 @@ export const RankDirective: MessageFns<RankDirective> = {
       case "stagedFreed":
         StagedFreed.encode(message.body.value, writer.uint32(58).fork()).join();
         break;
+    }
+    for (const v of message.snapshots) {
+      RankSnapshot.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -212,6 +237,14 @@ export const RankDirective: MessageFns<RankDirective> = {
             message.body = { $case: "stagedFreed", value: StagedFreed.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.snapshots.push(RankSnapshot.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -270,6 +303,7 @@ export const RankDirective: MessageFns<RankDirective> = {
         break;
       }
     }
+    message.snapshots = object.snapshots?.map((e) => RankSnapshot.fromPartial(e)) || [];
     return message;
   },
 };
@@ -322,6 +356,9 @@ export const RankMessage: MessageFns<RankMessage> = {
         break;
       case "fault":
         RankFault.encode(message.body.value, writer.uint32(106).fork()).join();
+        break;
+      case "snapshot":
+        RankSnapshot.encode(message.body.value, writer.uint32(114).fork()).join();
         break;
     }
     return writer;
@@ -444,6 +481,14 @@ export const RankMessage: MessageFns<RankMessage> = {
             message.body = { $case: "fault", value: RankFault.decode(reader, reader.uint32()) };
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.body = { $case: "snapshot", value: RankSnapshot.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -534,6 +579,12 @@ export const RankMessage: MessageFns<RankMessage> = {
       case "fault": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "fault", value: RankFault.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "snapshot": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "snapshot", value: RankSnapshot.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1026,6 +1077,161 @@ export const RankStaged: MessageFns<RankStaged> = {
     message.path = object.path ?? "";
     message.indexJson = object.indexJson ?? "";
     message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    return message;
+  },
+};
+
+function createBaseRankSnapshot(): RankSnapshot {
+  return { generation: 0n, step: 0n, rank: 0, path: "", indexJson: "", bytes: 0n, recipeSha256: "", completeStep: 0n };
+}
+
+export const RankSnapshot: MessageFns<RankSnapshot> = {
+  encode(message: RankSnapshot, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.generation !== 0n) {
+      if (BigInt.asUintN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.generation);
+    }
+    if (message.step !== 0n) {
+      if (BigInt.asUintN(64, message.step) !== message.step) {
+        throw new globalThis.Error("value provided for field message.step of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.step);
+    }
+    if (message.rank !== 0) {
+      writer.uint32(24).uint32(message.rank);
+    }
+    if (message.path !== "") {
+      writer.uint32(34).string(message.path);
+    }
+    if (message.indexJson !== "") {
+      writer.uint32(42).string(message.indexJson);
+    }
+    if (message.bytes !== 0n) {
+      if (BigInt.asUintN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.bytes);
+    }
+    if (message.recipeSha256 !== "") {
+      writer.uint32(58).string(message.recipeSha256);
+    }
+    if (message.completeStep !== 0n) {
+      if (BigInt.asUintN(64, message.completeStep) !== message.completeStep) {
+        throw new globalThis.Error("value provided for field message.completeStep of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.completeStep);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RankSnapshot {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRankSnapshot();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.generation = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.step = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.rank = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.indexJson = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.recipeSha256 = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.completeStep = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RankSnapshot>): RankSnapshot {
+    return RankSnapshot.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RankSnapshot>): RankSnapshot {
+    const message = createBaseRankSnapshot();
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
+    message.step = (object.step !== undefined && object.step !== null) ? BigInt(object.step) : 0n;
+    message.rank = object.rank ?? 0;
+    message.path = object.path ?? "";
+    message.indexJson = object.indexJson ?? "";
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    message.recipeSha256 = object.recipeSha256 ?? "";
+    message.completeStep = (object.completeStep !== undefined && object.completeStep !== null)
+      ? BigInt(object.completeStep)
+      : 0n;
     return message;
   },
 };

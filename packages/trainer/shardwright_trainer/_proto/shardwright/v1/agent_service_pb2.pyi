@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SessionRequest(_message.Message):
-    __slots__ = ("generation", "hello", "loading", "loaded", "ready", "generation_failed", "beat", "step", "rank_exit", "save_staged", "prepared", "save_failed", "interrupted", "finished", "logs", "leaving")
+    __slots__ = ("generation", "hello", "loading", "loaded", "ready", "generation_failed", "beat", "step", "rank_exit", "save_staged", "prepared", "save_failed", "interrupted", "finished", "logs", "leaving", "snapshots_held")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     LOADING_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class SessionRequest(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     LOGS_FIELD_NUMBER: _ClassVar[int]
     LEAVING_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_HELD_FIELD_NUMBER: _ClassVar[int]
     generation: int
     hello: Hello
     loading: Loading
@@ -42,7 +43,8 @@ class SessionRequest(_message.Message):
     finished: Finished
     logs: LogLines
     leaving: Leaving
-    def __init__(self, generation: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., loading: _Optional[_Union[Loading, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., ready: _Optional[_Union[GenerationReady, _Mapping]] = ..., generation_failed: _Optional[_Union[GenerationFailed, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., step: _Optional[_Union[StepReport, _Mapping]] = ..., rank_exit: _Optional[_Union[RankExit, _Mapping]] = ..., save_staged: _Optional[_Union[SaveStaged, _Mapping]] = ..., prepared: _Optional[_Union[WriterPreparedReport, _Mapping]] = ..., save_failed: _Optional[_Union[SaveFailed, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., logs: _Optional[_Union[LogLines, _Mapping]] = ..., leaving: _Optional[_Union[Leaving, _Mapping]] = ...) -> None: ...
+    snapshots_held: SnapshotsHeld
+    def __init__(self, generation: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., loading: _Optional[_Union[Loading, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., ready: _Optional[_Union[GenerationReady, _Mapping]] = ..., generation_failed: _Optional[_Union[GenerationFailed, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., step: _Optional[_Union[StepReport, _Mapping]] = ..., rank_exit: _Optional[_Union[RankExit, _Mapping]] = ..., save_staged: _Optional[_Union[SaveStaged, _Mapping]] = ..., prepared: _Optional[_Union[WriterPreparedReport, _Mapping]] = ..., save_failed: _Optional[_Union[SaveFailed, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., logs: _Optional[_Union[LogLines, _Mapping]] = ..., leaving: _Optional[_Union[Leaving, _Mapping]] = ..., snapshots_held: _Optional[_Union[SnapshotsHeld, _Mapping]] = ...) -> None: ...
 
 class SessionResponse(_message.Message):
     __slots__ = ("generation", "load", "prepare", "commit", "discard", "ack_steps", "persist", "save_decided", "stop", "restart_rank")
@@ -199,7 +201,7 @@ class GenerationMember(_message.Message):
     def __init__(self, member: _Optional[str] = ..., slot: _Optional[int] = ..., first_rank: _Optional[int] = ..., ranks_count: _Optional[int] = ..., local_ranks: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PrepareGeneration(_message.Message):
-    __slots__ = ("members", "world_size", "block_map", "lanes", "source", "store_host", "store_port", "store_prefix", "save_every_steps_count", "total_steps", "collective_timeout_seconds", "recorded_step")
+    __slots__ = ("members", "world_size", "block_map", "lanes", "source", "store_host", "store_port", "store_prefix", "save_every_steps_count", "total_steps", "collective_timeout_seconds", "recorded_step", "snapshot_every_steps_count", "snapshot_map")
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     WORLD_SIZE_FIELD_NUMBER: _ClassVar[int]
     BLOCK_MAP_FIELD_NUMBER: _ClassVar[int]
@@ -212,6 +214,8 @@ class PrepareGeneration(_message.Message):
     TOTAL_STEPS_FIELD_NUMBER: _ClassVar[int]
     COLLECTIVE_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     RECORDED_STEP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_EVERY_STEPS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_MAP_FIELD_NUMBER: _ClassVar[int]
     members: _containers.RepeatedCompositeFieldContainer[GenerationMember]
     world_size: int
     block_map: _plan_pb2.BlockMap
@@ -224,17 +228,21 @@ class PrepareGeneration(_message.Message):
     total_steps: int
     collective_timeout_seconds: float
     recorded_step: int
-    def __init__(self, members: _Optional[_Iterable[_Union[GenerationMember, _Mapping]]] = ..., world_size: _Optional[int] = ..., block_map: _Optional[_Union[_plan_pb2.BlockMap, _Mapping]] = ..., lanes: _Optional[_Iterable[_Union[_plan_pb2.LaneRange, _Mapping]]] = ..., source: _Optional[_Union[StateSource, _Mapping]] = ..., store_host: _Optional[str] = ..., store_port: _Optional[int] = ..., store_prefix: _Optional[str] = ..., save_every_steps_count: _Optional[int] = ..., total_steps: _Optional[int] = ..., collective_timeout_seconds: _Optional[float] = ..., recorded_step: _Optional[int] = ...) -> None: ...
+    snapshot_every_steps_count: int
+    snapshot_map: _plan_pb2.BlockMap
+    def __init__(self, members: _Optional[_Iterable[_Union[GenerationMember, _Mapping]]] = ..., world_size: _Optional[int] = ..., block_map: _Optional[_Union[_plan_pb2.BlockMap, _Mapping]] = ..., lanes: _Optional[_Iterable[_Union[_plan_pb2.LaneRange, _Mapping]]] = ..., source: _Optional[_Union[StateSource, _Mapping]] = ..., store_host: _Optional[str] = ..., store_port: _Optional[int] = ..., store_prefix: _Optional[str] = ..., save_every_steps_count: _Optional[int] = ..., total_steps: _Optional[int] = ..., collective_timeout_seconds: _Optional[float] = ..., recorded_step: _Optional[int] = ..., snapshot_every_steps_count: _Optional[int] = ..., snapshot_map: _Optional[_Union[_plan_pb2.BlockMap, _Mapping]] = ...) -> None: ...
 
 class StateSource(_message.Message):
-    __slots__ = ("fresh", "live", "checkpoint")
+    __slots__ = ("fresh", "live", "checkpoint", "snapshot")
     FRESH_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     fresh: FreshSource
     live: LiveSource
     checkpoint: CheckpointSource
-    def __init__(self, fresh: _Optional[_Union[FreshSource, _Mapping]] = ..., live: _Optional[_Union[LiveSource, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointSource, _Mapping]] = ...) -> None: ...
+    snapshot: SnapshotSource
+    def __init__(self, fresh: _Optional[_Union[FreshSource, _Mapping]] = ..., live: _Optional[_Union[LiveSource, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointSource, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotSource, _Mapping]] = ...) -> None: ...
 
 class FreshSource(_message.Message):
     __slots__ = ()
@@ -257,6 +265,42 @@ class CheckpointSource(_message.Message):
     commit: str
     step: int
     def __init__(self, run_directory: _Optional[str] = ..., commit: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
+
+class SnapshotSource(_message.Message):
+    __slots__ = ("generation", "step", "transfer")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    step: int
+    transfer: _plan_pb2.TransferPlan
+    def __init__(self, generation: _Optional[int] = ..., step: _Optional[int] = ..., transfer: _Optional[_Union[_plan_pb2.TransferPlan, _Mapping]] = ...) -> None: ...
+
+class BlockSpan(_message.Message):
+    __slots__ = ("first_block", "blocks_count")
+    FIRST_BLOCK_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    first_block: int
+    blocks_count: int
+    def __init__(self, first_block: _Optional[int] = ..., blocks_count: _Optional[int] = ...) -> None: ...
+
+class SnapshotHolding(_message.Message):
+    __slots__ = ("generation", "step", "blocks", "bytes")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    step: int
+    blocks: _containers.RepeatedCompositeFieldContainer[BlockSpan]
+    bytes: int
+    def __init__(self, generation: _Optional[int] = ..., step: _Optional[int] = ..., blocks: _Optional[_Iterable[_Union[BlockSpan, _Mapping]]] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class SnapshotsHeld(_message.Message):
+    __slots__ = ("snapshots",)
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    snapshots: _containers.RepeatedCompositeFieldContainer[SnapshotHolding]
+    def __init__(self, snapshots: _Optional[_Iterable[_Union[SnapshotHolding, _Mapping]]] = ...) -> None: ...
 
 class RankEvidence(_message.Message):
     __slots__ = ("rank", "owned_blocks_count", "replica_blocks_count", "optimizer_bytes", "received_bytes", "sent_bytes", "version", "owned_crc32c")

@@ -67,7 +67,7 @@ class RejectedAlternative(_message.Message):
     def __init__(self, what: _Optional[str] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("zero_stage", "ranks_count", "members_count", "ranks_per_member_count", "block_elements_count", "trainable_elements_count", "copies_count", "recipe", "memory", "peak_bytes_predicted", "device_bytes", "step_seconds_predicted", "total_steps_predicted", "hours_predicted", "rejected", "explanation", "warnings", "save_every_steps_count", "fits")
+    __slots__ = ("zero_stage", "ranks_count", "members_count", "ranks_per_member_count", "block_elements_count", "trainable_elements_count", "copies_count", "recipe", "memory", "peak_bytes_predicted", "device_bytes", "step_seconds_predicted", "total_steps_predicted", "hours_predicted", "rejected", "explanation", "warnings", "save_every_steps_count", "fits", "snapshot_every_steps_count")
     ZERO_STAGE_FIELD_NUMBER: _ClassVar[int]
     RANKS_COUNT_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class Plan(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     SAVE_EVERY_STEPS_COUNT_FIELD_NUMBER: _ClassVar[int]
     FITS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_EVERY_STEPS_COUNT_FIELD_NUMBER: _ClassVar[int]
     zero_stage: int
     ranks_count: int
     members_count: int
@@ -106,7 +107,8 @@ class Plan(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     save_every_steps_count: int
     fits: bool
-    def __init__(self, zero_stage: _Optional[int] = ..., ranks_count: _Optional[int] = ..., members_count: _Optional[int] = ..., ranks_per_member_count: _Optional[int] = ..., block_elements_count: _Optional[int] = ..., trainable_elements_count: _Optional[int] = ..., copies_count: _Optional[int] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., memory: _Optional[_Union[MemoryBytes, _Mapping]] = ..., peak_bytes_predicted: _Optional[int] = ..., device_bytes: _Optional[int] = ..., step_seconds_predicted: _Optional[float] = ..., total_steps_predicted: _Optional[int] = ..., hours_predicted: _Optional[float] = ..., rejected: _Optional[_Iterable[_Union[RejectedAlternative, _Mapping]]] = ..., explanation: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., save_every_steps_count: _Optional[int] = ..., fits: _Optional[bool] = ...) -> None: ...
+    snapshot_every_steps_count: int
+    def __init__(self, zero_stage: _Optional[int] = ..., ranks_count: _Optional[int] = ..., members_count: _Optional[int] = ..., ranks_per_member_count: _Optional[int] = ..., block_elements_count: _Optional[int] = ..., trainable_elements_count: _Optional[int] = ..., copies_count: _Optional[int] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., memory: _Optional[_Union[MemoryBytes, _Mapping]] = ..., peak_bytes_predicted: _Optional[int] = ..., device_bytes: _Optional[int] = ..., step_seconds_predicted: _Optional[float] = ..., total_steps_predicted: _Optional[int] = ..., hours_predicted: _Optional[float] = ..., rejected: _Optional[_Iterable[_Union[RejectedAlternative, _Mapping]]] = ..., explanation: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., save_every_steps_count: _Optional[int] = ..., fits: _Optional[bool] = ..., snapshot_every_steps_count: _Optional[int] = ...) -> None: ...
 
 class BlockRun(_message.Message):
     __slots__ = ("first_block", "blocks_count", "holders")

@@ -26,7 +26,7 @@ from shardwright_trainer._proto.shardwright.v1 import agent_service_pb2 as shard
 from shardwright_trainer._proto.shardwright.v1 import plan_pb2 as shardwright_dot_v1_dot_plan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshardwright/v1/rank_link.proto\x12\x0eshardwright.v1\x1a\"shardwright/v1/agent_service.proto\x1a\x19shardwright/v1/plan.proto\"\xd2\x02\n\rRankDirective\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12*\n\x05start\x18\x02 \x01(\x0b\x32\x19.shardwright.v1.RankStartH\x00\x12\x34\n\x07prepare\x18\x03 \x01(\x0b\x32!.shardwright.v1.PrepareGenerationH\x00\x12\x32\n\x06\x63ommit\x18\x04 \x01(\x0b\x32 .shardwright.v1.CommitGenerationH\x00\x12\x34\n\x07\x64iscard\x18\x05 \x01(\x0b\x32!.shardwright.v1.DiscardGenerationH\x00\x12$\n\x04stop\x18\x06 \x01(\x0b\x32\x14.shardwright.v1.StopH\x00\x12\x33\n\x0cstaged_freed\x18\x07 \x01(\x0b\x32\x1b.shardwright.v1.StagedFreedH\x00\x42\x06\n\x04\x62ody\"\xd4\x04\n\x0bRankMessage\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12*\n\x05hello\x18\x02 \x01(\x0b\x32\x19.shardwright.v1.RankHelloH\x00\x12*\n\x07loading\x18\x03 \x01(\x0b\x32\x17.shardwright.v1.LoadingH\x00\x12,\n\x06loaded\x18\x04 \x01(\x0b\x32\x1a.shardwright.v1.RankLoadedH\x00\x12*\n\x05ready\x18\x05 \x01(\x0b\x32\x19.shardwright.v1.RankReadyH\x00\x12=\n\x11generation_failed\x18\x06 \x01(\x0b\x32 .shardwright.v1.GenerationFailedH\x00\x12(\n\x04\x62\x65\x61t\x18\x07 \x01(\x0b\x32\x18.shardwright.v1.RankBeatH\x00\x12*\n\x04step\x18\x08 \x01(\x0b\x32\x1a.shardwright.v1.StepReportH\x00\x12,\n\x06staged\x18\t \x01(\x0b\x32\x1a.shardwright.v1.RankStagedH\x00\x12\x32\n\x0binterrupted\x18\n \x01(\x0b\x32\x1b.shardwright.v1.RankHoldingH\x00\x12,\n\x08\x66inished\x18\x0b \x01(\x0b\x32\x18.shardwright.v1.FinishedH\x00\x12&\n\x03log\x18\x0c \x01(\x0b\x32\x17.shardwright.v1.LogLineH\x00\x12*\n\x05\x66\x61ult\x18\r \x01(\x0b\x32\x19.shardwright.v1.RankFaultH\x00\x42\x06\n\x04\x62ody\",\n\tRankHello\x12\x12\n\nlocal_rank\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\"\xc6\x01\n\tRankStart\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12\x11\n\tspec_json\x18\x02 \x01(\t\x12\"\n\x04plan\x18\x03 \x01(\x0b\x32\x14.shardwright.v1.Plan\x12\x16\n\x0ework_directory\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x61ta_directory\x18\x05 \x01(\t\x12\'\n\x04\x64\x61ta\x18\x06 \x01(\x0b\x32\x19.shardwright.v1.DataFacts\x12\x17\n\x0fmodel_directory\x18\x07 \x01(\t\"u\n\nRankLoaded\x12*\n\x06layout\x18\x01 \x01(\x0b\x32\x1a.shardwright.v1.FlatLayout\x12\x15\n\rrecipe_sha256\x18\x02 \x01(\t\x12\x11\n\tlora_json\x18\x03 \x01(\t\x12\x11\n\trss_bytes\x18\x04 \x01(\x04\"L\n\tRankReady\x12.\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x1c.shardwright.v1.RankEvidence\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"l\n\nRankStaged\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0f\n\x07trigger\x18\x02 \x01(\t\x12\x0e\n\x06writer\x18\x03 \x01(\r\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x12\n\nindex_json\x18\x05 \x01(\t\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\"\x1b\n\x0bStagedFreed\x12\x0c\n\x04step\x18\x01 \x01(\x04\":\n\tRankFault\x12\r\n\x05\x63\x61use\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x10\n\x08sentence\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshardwright/v1/rank_link.proto\x12\x0eshardwright.v1\x1a\"shardwright/v1/agent_service.proto\x1a\x19shardwright/v1/plan.proto\"\x83\x03\n\rRankDirective\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12*\n\x05start\x18\x02 \x01(\x0b\x32\x19.shardwright.v1.RankStartH\x00\x12\x34\n\x07prepare\x18\x03 \x01(\x0b\x32!.shardwright.v1.PrepareGenerationH\x00\x12\x32\n\x06\x63ommit\x18\x04 \x01(\x0b\x32 .shardwright.v1.CommitGenerationH\x00\x12\x34\n\x07\x64iscard\x18\x05 \x01(\x0b\x32!.shardwright.v1.DiscardGenerationH\x00\x12$\n\x04stop\x18\x06 \x01(\x0b\x32\x14.shardwright.v1.StopH\x00\x12\x33\n\x0cstaged_freed\x18\x07 \x01(\x0b\x32\x1b.shardwright.v1.StagedFreedH\x00\x12/\n\tsnapshots\x18\x08 \x03(\x0b\x32\x1c.shardwright.v1.RankSnapshotB\x06\n\x04\x62ody\"\x86\x05\n\x0bRankMessage\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12*\n\x05hello\x18\x02 \x01(\x0b\x32\x19.shardwright.v1.RankHelloH\x00\x12*\n\x07loading\x18\x03 \x01(\x0b\x32\x17.shardwright.v1.LoadingH\x00\x12,\n\x06loaded\x18\x04 \x01(\x0b\x32\x1a.shardwright.v1.RankLoadedH\x00\x12*\n\x05ready\x18\x05 \x01(\x0b\x32\x19.shardwright.v1.RankReadyH\x00\x12=\n\x11generation_failed\x18\x06 \x01(\x0b\x32 .shardwright.v1.GenerationFailedH\x00\x12(\n\x04\x62\x65\x61t\x18\x07 \x01(\x0b\x32\x18.shardwright.v1.RankBeatH\x00\x12*\n\x04step\x18\x08 \x01(\x0b\x32\x1a.shardwright.v1.StepReportH\x00\x12,\n\x06staged\x18\t \x01(\x0b\x32\x1a.shardwright.v1.RankStagedH\x00\x12\x32\n\x0binterrupted\x18\n \x01(\x0b\x32\x1b.shardwright.v1.RankHoldingH\x00\x12,\n\x08\x66inished\x18\x0b \x01(\x0b\x32\x18.shardwright.v1.FinishedH\x00\x12&\n\x03log\x18\x0c \x01(\x0b\x32\x17.shardwright.v1.LogLineH\x00\x12*\n\x05\x66\x61ult\x18\r \x01(\x0b\x32\x19.shardwright.v1.RankFaultH\x00\x12\x30\n\x08snapshot\x18\x0e \x01(\x0b\x32\x1c.shardwright.v1.RankSnapshotH\x00\x42\x06\n\x04\x62ody\",\n\tRankHello\x12\x12\n\nlocal_rank\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\"\xc6\x01\n\tRankStart\x12\x10\n\x08job_name\x18\x01 \x01(\t\x12\x11\n\tspec_json\x18\x02 \x01(\t\x12\"\n\x04plan\x18\x03 \x01(\x0b\x32\x14.shardwright.v1.Plan\x12\x16\n\x0ework_directory\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x61ta_directory\x18\x05 \x01(\t\x12\'\n\x04\x64\x61ta\x18\x06 \x01(\x0b\x32\x19.shardwright.v1.DataFacts\x12\x17\n\x0fmodel_directory\x18\x07 \x01(\t\"u\n\nRankLoaded\x12*\n\x06layout\x18\x01 \x01(\x0b\x32\x1a.shardwright.v1.FlatLayout\x12\x15\n\rrecipe_sha256\x18\x02 \x01(\t\x12\x11\n\tlora_json\x18\x03 \x01(\t\x12\x11\n\trss_bytes\x18\x04 \x01(\x04\"L\n\tRankReady\x12.\n\x08\x65vidence\x18\x01 \x01(\x0b\x32\x1c.shardwright.v1.RankEvidence\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"l\n\nRankStaged\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0f\n\x07trigger\x18\x02 \x01(\t\x12\x0e\n\x06writer\x18\x03 \x01(\r\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x12\n\nindex_json\x18\x05 \x01(\t\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\"\x9d\x01\n\x0cRankSnapshot\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x12\n\nindex_json\x18\x05 \x01(\t\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x15\n\rrecipe_sha256\x18\x07 \x01(\t\x12\x15\n\rcomplete_step\x18\x08 \x01(\x04\"\x1b\n\x0bStagedFreed\x12\x0c\n\x04step\x18\x01 \x01(\x04\":\n\tRankFault\x12\r\n\x05\x63\x61use\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x10\n\x08sentence\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shardwright.v1.rank_link_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RANKDIRECTIVE']._serialized_start=114
-  _globals['_RANKDIRECTIVE']._serialized_end=452
-  _globals['_RANKMESSAGE']._serialized_start=455
-  _globals['_RANKMESSAGE']._serialized_end=1051
-  _globals['_RANKHELLO']._serialized_start=1053
-  _globals['_RANKHELLO']._serialized_end=1097
-  _globals['_RANKSTART']._serialized_start=1100
-  _globals['_RANKSTART']._serialized_end=1298
-  _globals['_RANKLOADED']._serialized_start=1300
-  _globals['_RANKLOADED']._serialized_end=1417
-  _globals['_RANKREADY']._serialized_start=1419
-  _globals['_RANKREADY']._serialized_end=1495
-  _globals['_RANKSTAGED']._serialized_start=1497
-  _globals['_RANKSTAGED']._serialized_end=1605
-  _globals['_STAGEDFREED']._serialized_start=1607
-  _globals['_STAGEDFREED']._serialized_end=1634
-  _globals['_RANKFAULT']._serialized_start=1636
-  _globals['_RANKFAULT']._serialized_end=1694
+  _globals['_RANKDIRECTIVE']._serialized_end=501
+  _globals['_RANKMESSAGE']._serialized_start=504
+  _globals['_RANKMESSAGE']._serialized_end=1150
+  _globals['_RANKHELLO']._serialized_start=1152
+  _globals['_RANKHELLO']._serialized_end=1196
+  _globals['_RANKSTART']._serialized_start=1199
+  _globals['_RANKSTART']._serialized_end=1397
+  _globals['_RANKLOADED']._serialized_start=1399
+  _globals['_RANKLOADED']._serialized_end=1516
+  _globals['_RANKREADY']._serialized_start=1518
+  _globals['_RANKREADY']._serialized_end=1594
+  _globals['_RANKSTAGED']._serialized_start=1596
+  _globals['_RANKSTAGED']._serialized_end=1704
+  _globals['_RANKSNAPSHOT']._serialized_start=1707
+  _globals['_RANKSNAPSHOT']._serialized_end=1864
+  _globals['_STAGEDFREED']._serialized_start=1866
+  _globals['_STAGEDFREED']._serialized_end=1893
+  _globals['_RANKFAULT']._serialized_start=1895
+  _globals['_RANKFAULT']._serialized_end=1953
 # @@protoc_insertion_point(module_scope)

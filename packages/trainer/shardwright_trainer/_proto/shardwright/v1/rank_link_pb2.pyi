@@ -1,14 +1,15 @@
 from shardwright_trainer._proto.shardwright.v1 import agent_service_pb2 as _agent_service_pb2
 from shardwright_trainer._proto.shardwright.v1 import plan_pb2 as _plan_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RankDirective(_message.Message):
-    __slots__ = ("generation", "start", "prepare", "commit", "discard", "stop", "staged_freed")
+    __slots__ = ("generation", "start", "prepare", "commit", "discard", "stop", "staged_freed", "snapshots")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     PREPARE_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +17,7 @@ class RankDirective(_message.Message):
     DISCARD_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     STAGED_FREED_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     generation: int
     start: RankStart
     prepare: _agent_service_pb2.PrepareGeneration
@@ -23,10 +25,11 @@ class RankDirective(_message.Message):
     discard: _agent_service_pb2.DiscardGeneration
     stop: _agent_service_pb2.Stop
     staged_freed: StagedFreed
-    def __init__(self, generation: _Optional[int] = ..., start: _Optional[_Union[RankStart, _Mapping]] = ..., prepare: _Optional[_Union[_agent_service_pb2.PrepareGeneration, _Mapping]] = ..., commit: _Optional[_Union[_agent_service_pb2.CommitGeneration, _Mapping]] = ..., discard: _Optional[_Union[_agent_service_pb2.DiscardGeneration, _Mapping]] = ..., stop: _Optional[_Union[_agent_service_pb2.Stop, _Mapping]] = ..., staged_freed: _Optional[_Union[StagedFreed, _Mapping]] = ...) -> None: ...
+    snapshots: _containers.RepeatedCompositeFieldContainer[RankSnapshot]
+    def __init__(self, generation: _Optional[int] = ..., start: _Optional[_Union[RankStart, _Mapping]] = ..., prepare: _Optional[_Union[_agent_service_pb2.PrepareGeneration, _Mapping]] = ..., commit: _Optional[_Union[_agent_service_pb2.CommitGeneration, _Mapping]] = ..., discard: _Optional[_Union[_agent_service_pb2.DiscardGeneration, _Mapping]] = ..., stop: _Optional[_Union[_agent_service_pb2.Stop, _Mapping]] = ..., staged_freed: _Optional[_Union[StagedFreed, _Mapping]] = ..., snapshots: _Optional[_Iterable[_Union[RankSnapshot, _Mapping]]] = ...) -> None: ...
 
 class RankMessage(_message.Message):
-    __slots__ = ("generation", "hello", "loading", "loaded", "ready", "generation_failed", "beat", "step", "staged", "interrupted", "finished", "log", "fault")
+    __slots__ = ("generation", "hello", "loading", "loaded", "ready", "generation_failed", "beat", "step", "staged", "interrupted", "finished", "log", "fault", "snapshot")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     LOADING_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +43,7 @@ class RankMessage(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     FAULT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     generation: int
     hello: RankHello
     loading: _agent_service_pb2.Loading
@@ -53,7 +57,8 @@ class RankMessage(_message.Message):
     finished: _agent_service_pb2.Finished
     log: _agent_service_pb2.LogLine
     fault: RankFault
-    def __init__(self, generation: _Optional[int] = ..., hello: _Optional[_Union[RankHello, _Mapping]] = ..., loading: _Optional[_Union[_agent_service_pb2.Loading, _Mapping]] = ..., loaded: _Optional[_Union[RankLoaded, _Mapping]] = ..., ready: _Optional[_Union[RankReady, _Mapping]] = ..., generation_failed: _Optional[_Union[_agent_service_pb2.GenerationFailed, _Mapping]] = ..., beat: _Optional[_Union[_agent_service_pb2.RankBeat, _Mapping]] = ..., step: _Optional[_Union[_agent_service_pb2.StepReport, _Mapping]] = ..., staged: _Optional[_Union[RankStaged, _Mapping]] = ..., interrupted: _Optional[_Union[_agent_service_pb2.RankHolding, _Mapping]] = ..., finished: _Optional[_Union[_agent_service_pb2.Finished, _Mapping]] = ..., log: _Optional[_Union[_agent_service_pb2.LogLine, _Mapping]] = ..., fault: _Optional[_Union[RankFault, _Mapping]] = ...) -> None: ...
+    snapshot: RankSnapshot
+    def __init__(self, generation: _Optional[int] = ..., hello: _Optional[_Union[RankHello, _Mapping]] = ..., loading: _Optional[_Union[_agent_service_pb2.Loading, _Mapping]] = ..., loaded: _Optional[_Union[RankLoaded, _Mapping]] = ..., ready: _Optional[_Union[RankReady, _Mapping]] = ..., generation_failed: _Optional[_Union[_agent_service_pb2.GenerationFailed, _Mapping]] = ..., beat: _Optional[_Union[_agent_service_pb2.RankBeat, _Mapping]] = ..., step: _Optional[_Union[_agent_service_pb2.StepReport, _Mapping]] = ..., staged: _Optional[_Union[RankStaged, _Mapping]] = ..., interrupted: _Optional[_Union[_agent_service_pb2.RankHolding, _Mapping]] = ..., finished: _Optional[_Union[_agent_service_pb2.Finished, _Mapping]] = ..., log: _Optional[_Union[_agent_service_pb2.LogLine, _Mapping]] = ..., fault: _Optional[_Union[RankFault, _Mapping]] = ..., snapshot: _Optional[_Union[RankSnapshot, _Mapping]] = ...) -> None: ...
 
 class RankHello(_message.Message):
     __slots__ = ("local_rank", "pid")
@@ -116,6 +121,26 @@ class RankStaged(_message.Message):
     index_json: str
     bytes: int
     def __init__(self, step: _Optional[int] = ..., trigger: _Optional[str] = ..., writer: _Optional[int] = ..., path: _Optional[str] = ..., index_json: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class RankSnapshot(_message.Message):
+    __slots__ = ("generation", "step", "rank", "path", "index_json", "bytes", "recipe_sha256", "complete_step")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    INDEX_JSON_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_STEP_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    step: int
+    rank: int
+    path: str
+    index_json: str
+    bytes: int
+    recipe_sha256: str
+    complete_step: int
+    def __init__(self, generation: _Optional[int] = ..., step: _Optional[int] = ..., rank: _Optional[int] = ..., path: _Optional[str] = ..., index_json: _Optional[str] = ..., bytes: _Optional[int] = ..., recipe_sha256: _Optional[str] = ..., complete_step: _Optional[int] = ...) -> None: ...
 
 class StagedFreed(_message.Message):
     __slots__ = ("step",)
