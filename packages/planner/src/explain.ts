@@ -128,9 +128,9 @@ function efficiencySentence({ recipe, ranks }: Explained): string {
 function stateSentence(plan: Explained, { setting }: Weighing): string {
   const blocks = counted(blocksCount(plan.trainableElements, plan.blockElements), "block");
   const state = `The optimizer state is ${blocks} of ${grouped(plan.blockElements)} elements`;
-  const back =
-    plan.snapshotEverySteps > 0 ? "its last snapshot in memory" : "its last checkpoint";
-  if (plan.ranks === 1) return `${state}, all on one rank; if it dies, the job goes back to ${back}.`;
+  const back = plan.snapshotEverySteps > 0 ? "its last snapshot in memory" : "its last checkpoint";
+  if (plan.ranks === 1)
+    return `${state}, all on one rank; if it dies, the job goes back to ${back}.`;
   if (plan.copies >= plan.ranks) {
     const why = setting.adapter === null ? "" : " because an adapter's state is small";
     return `${state}; every rank holds every block${why}, so the job survives all but the last rank without losing a step.`;

@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from shardwright_trainer.data.packing import PreparedData
-from shardwright_trainer.files.checkpoint import stage_blocks
+from shardwright_trainer.files.checkpoint import stage_blocks, stage_into
+from shardwright_trainer.files.snapshot_memory import memory_name, new_memory
 from shardwright_trainer.plan.config import (
     CheckpointSource,
     Evidence,
@@ -24,6 +27,8 @@ from shardwright_trainer.plan.config import (
     LaneOutcome,
     LiveSource,
     RankConfig,
+    Snapshot,
+    SnapshotSource,
     Staged,
     StepOutcome,
 )
@@ -72,7 +77,7 @@ class FakeEngine:
                 if self._plan is not None and self._version != version:
                     raise StateError("VersionUnreachable", f"at {self._version}, wanted {version}")
                 self._version = version
-            case CheckpointSource(step=step):
+            case CheckpointSource(step=step) | SnapshotSource(step=step):
                 self._version = step
         self._meet(plan, "adopt")
         return Evidence(
@@ -125,6 +130,18 @@ class FakeEngine:
         kinds = {"master": {0: block}, "exp_avg": {0: block}, "exp_avg_sq": {0: block}}
         index_json, size = stage_blocks(path, kinds, elements=ELEMENTS, block_elements=ELEMENTS)
         return Staged(step=step, trigger=trigger, path=path, index_json=index_json, bytes=size)
+
+    def snapshot(self, step: int) -> Snapshot:
+        plan = self._plan
+        assert step == self._version and plan is not None
+        block = np.full(ELEMENTS, step, dtype="<f4")
+        kinds = {"master": {0: block}, "exp_avg": {0: block}, "exp_avg_sq": {0: block}}
+        with new_memory(memory_name(plan.generation, step, plan.rank)) as descriptor:
+            index_json, size = stage_into(descriptor, kinds, elements=ELEMENTS, block_elements=ELEMENTS)
+        return Snapshot(
+            generation=plan.generation, step=step, rank=plan.rank, index_json=index_json, bytes=size,
+            path=f"/proc/{os.getpid()}/fd/{descriptor}", recipe_sha256=self.recipe_sha256, complete_step=0,
+        )  # fmt: skip
 
     def close(self) -> None:
         if self._plan is not None:

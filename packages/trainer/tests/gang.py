@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -26,6 +26,7 @@ from shardwright_trainer.plan.config import (
     Holding,
     LaneRange,
     RankConfig,
+    SnapshotFile,
     StateSource,
     TransferMove,
 )
@@ -108,10 +109,23 @@ class RankPool:
         return answers
 
     def form(
-        self, members: Sequence[int], block_map: BlockMap, source: StateSource, lanes: int
+        self,
+        members: Sequence[int],
+        block_map: BlockMap,
+        source: StateSource,
+        lanes: int,
+        *,
+        snapshots: BlockMap | None = None,
+        files: Sequence[tuple[SnapshotFile, ...]] = (),
     ) -> list[Evidence]:
-        """A generation of these ranks, in this order: connect, adopt, commit."""
-        plans = self.plans(members, block_map, source, lanes)
+        """A generation of these ranks, in this order: connect, adopt, commit.
+
+        snapshots: who copies what; files: by rank, what its agent keeps.
+        """
+        plans = [
+            replace(plan, snapshot_map=snapshots, snapshot_files=files[plan.rank] if files else ())
+            for plan in self.plans(members, block_map, source, lanes)
+        ]
         for member, plan in zip(members, plans, strict=True):
             self.ranks[member].send("form", plan)
         return [self.ranks[member].answer() for member in members]
@@ -305,6 +319,19 @@ class _Rank:
 
     def stage(self, step: int) -> Any:
         return self.engine.stage(step, "periodic")
+
+    def snapshot(self, step: int) -> Any:
+        return self.engine.snapshot(step)
+
+    def fail_memory(self) -> None:
+        """From now on there is no memory for snapshots."""
+        from shardwright_trainer.files.swc_errors import SaveError
+        from shardwright_trainer.rank import engine_snapshot
+
+        def full(*_: Any, **__: Any) -> Any:
+            raise SaveError("ENOSPC", "memory is full")
+
+        setattr(engine_snapshot, "stage_into", full)  # noqa: B010
 
     def digests(self) -> tuple[str, dict[int, str]]:
         flat = self.engine._trained.flat

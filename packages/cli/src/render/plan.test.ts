@@ -57,6 +57,7 @@ lanes         8 of 2 rows (1 × 2)
 numerics      fp32, sdpa attention, 1 threads a rank
 recompute     none
 saves         every 10 steps
+snapshots     every 2 steps
 step time     1.4 s
 steps         72
 total time    104 s

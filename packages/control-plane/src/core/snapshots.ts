@@ -95,9 +95,7 @@ function keyOf({ generation, step }: CompleteSnapshot): string {
 }
 
 function coversAll(copies: readonly SnapshotHolding[], blocks: number): boolean {
-  const spans = copies
-    .flatMap((copy) => copy.blocks)
-    .sort((a, b) => a.firstBlock - b.firstBlock);
+  const spans = copies.flatMap((copy) => copy.blocks).sort((a, b) => a.firstBlock - b.firstBlock);
   let covered = 0;
   for (const { firstBlock, blocks: count } of spans) {
     if (firstBlock > covered) return false;
