@@ -33,6 +33,8 @@ export const INTERRUPTION_CAUSES = [
 export type InterruptionCause = (typeof INTERRUPTION_CAUSES)[number];
 
 export const RECOVERY_KINDS = [
+  /** Back to copies in the agents' memory, and the steps after them again. */
+  "snapshot",
   /** The ranks that were left went on alone. */
   "survivors",
   /** A rank process was started again by its agent. */

@@ -88,7 +88,7 @@ function tallyGeneration(tallies: Tallies, was: Live, is: Live): Tallies {
   const { committed } = is;
   if (committed === null || committed.number === was.committed?.number) return tallies;
   const { source } = committed;
-  const moved = source.kind === "live" ? source.transfer.totalBytes : 0;
+  const moved = "transfer" in source ? source.transfer.totalBytes : 0;
   const next = { ...tallies, movedBytes: tallies.movedBytes + moved };
   if (is.fault === null || was.committed === null) return next;
   const kind = recoveryKind(was.committed, committed);
@@ -96,6 +96,7 @@ function tallyGeneration(tallies: Tallies, was: Live, is: Live): Tallies {
 }
 
 function recoveryKind(was: CommittedGeneration, is: CommittedGeneration): RecoveryKind {
+  if (is.source.kind === "snapshot") return "snapshot";
   if (is.source.kind !== "live") return "checkpoint";
   const isNew = is.seats.some(({ member, incarnation }) =>
     was.seats.some((seat) => seat.member === member && seat.incarnation < incarnation),
