@@ -6,6 +6,7 @@ import { laneEfficiency } from "./lanes.ts";
 import { FITS_RATIO_MAX } from "./memory.ts";
 import type { MemoryBytes, ParallelPlan } from "./parallel-plan.ts";
 import { type Candidate, type Weighing, weigh } from "./plan-candidates.ts";
+import { rowsReason } from "./plan-shape.ts";
 import { SNAPSHOT_OVERHEAD_MAX, type SnapshotChoice } from "./snapshots.ts";
 import { MFU_PRIOR } from "./speed.ts";
 
@@ -39,6 +40,7 @@ export function explainPlan(plan: Explained, { weighing, chosen, snapshots }: Ch
     worldSentence(plan),
     ...stageSentences(weighing, chosen),
     lanesSentence(plan, weighing),
+    ...rowsSentences(weighing, chosen),
     efficiencySentence(plan),
     stateSentence(plan, weighing),
     snapshotSentence(plan, snapshots),
@@ -114,6 +116,11 @@ function lanesSentence({ recipe }: Explained, { request }: Weighing): string {
       ? "each rank sums its own as they come (exactness fast), so bits may differ when the world changes"
       : "they are summed in one order, so the weights do not depend on who computes them";
   return `A step is ${counted(recipe.lanes, "lane")} of ${batches} of ${counted(recipe.microBatchRows, "row")}, fixed for the job; ${order}.`;
+}
+
+function rowsSentences({ request, setting }: Weighing, chosen: Candidate): string[] {
+  const sentence = rowsReason(request, setting, chosen);
+  return sentence === null ? [] : [sentence];
 }
 
 /** E(N) of this world and of its neighbours: what a lost or an added rank would mean. */

@@ -25,6 +25,8 @@ export interface PlanSetting {
   readonly attention: AttentionPath;
   /** Tokens of the longest row by the spec alone: what the recipe may depend on. */
   readonly rowTokensBound: number;
+  /** Tokens of a usual row by the spec alone: the recipe may depend on it, too. */
+  readonly rowTokensUsual: number;
   /** Tokens of the longest row, from the data where it is known; and of a row on average. */
   readonly rowTokensMax: number;
   readonly rowTokensMean: number;
@@ -129,7 +131,12 @@ function attentionOf(
 
 type RowTokens = Pick<
   PlanSetting,
-  "rowTokensBound" | "rowTokensMax" | "rowTokensMean" | "documentTokensMax" | "documentTokensMean"
+  | "rowTokensBound"
+  | "rowTokensUsual"
+  | "rowTokensMax"
+  | "rowTokensMean"
+  | "documentTokensMax"
+  | "documentTokensMean"
 >;
 
 /** The smallest limit on a document that anybody set, as the trainer applies it; null when nobody did. */
@@ -148,6 +155,7 @@ function rowTokens(request: PlanRequest): RowTokens {
     const { length } = spec.data.packing;
     return {
       rowTokensBound: length,
+      rowTokensUsual: length,
       rowTokensMax: length,
       rowTokensMean: length,
       documentTokensMax: document,
@@ -159,6 +167,7 @@ function rowTokens(request: PlanRequest): RowTokens {
   const average = data === null ? mean : known;
   return {
     rowTokensBound: document,
+    rowTokensUsual: mean,
     rowTokensMax: longest,
     rowTokensMean: average,
     documentTokensMax: longest,

@@ -189,7 +189,7 @@ describe("planJob with lanes and micro-batches given", () => {
     [{ batchSize: 32, lanes: 8, maxLength: 64 }, [8, 1, 4]],
     [{ batchSize: 10, microBatch: 4 }, [3, 1, 4]],
     [{ batchSize: 200, microBatch: 1, maxLength: 64 }, [50, 4, 1]],
-    [{ batchSize: 64, maxLength: 100 }, [16, 1, 4]],
+    [{ batchSize: 64, maxLength: 600 }, [64, 1, 1]],
   ])("%j → lanes, micro-batches per lane, rows %j", (train, shape) => {
     const { recipe } = planned(planJob(request(aSpec({ train }))));
     expect([recipe.lanes, recipe.microBatchesPerLane, recipe.microBatchRows]).toEqual(shape);

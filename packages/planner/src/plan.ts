@@ -15,7 +15,7 @@ import {
 import { refuse, rejectedBeside } from "./plan-rejected.ts";
 import type { PlanOutcome, PlanRequest } from "./plan-request.ts";
 import { type PlanSetting, settle } from "./plan-setting.ts";
-import { ranksAllowed, shapesFor, type World, worldsFor } from "./plan-shape.ts";
+import { isCpuAdapter, ranksAllowed, shapesFor, type World, worldsFor } from "./plan-shape.ts";
 import { planWarnings } from "./plan-warnings.ts";
 import { autoSaveSteps, stepsIn } from "./save-interval.ts";
 import { totalSteps } from "./schedule.ts";
@@ -42,10 +42,8 @@ export function planJob(request: PlanRequest): PlanOutcome {
   const candidates = reading.worlds.map((world) => candidatesOf(weighing, world));
   // 3. The fastest that fits, in the first world that has one.
   const fitting = candidates.find((some) => some.some(isRunnable));
-  const chosen =
-    fitting === undefined
-      ? undefined
-      : fastest(fitting.filter(isRunnable), setting.adapter !== null);
+  const runnable = withSettledRows(setting, fitting?.filter(isRunnable) ?? []);
+  const chosen = fastest(runnable, setting.adapter !== null);
   if (chosen === undefined) return refuse(weighing, candidates.flat());
   // 4. Say it, with what was not taken and why.
   const rejected = rejectedBeside(weighing, chosen, candidates.flat());
@@ -108,6 +106,20 @@ function fastest(candidates: readonly Candidate[], isAdapter: boolean): Candidat
         Math.abs(a.stage - 1) - Math.abs(b.stage - 1) ||
         a.seconds.total - b.seconds.total,
     )[0];
+}
+
+/**
+ * On a CPU an adapter's rows follow from the job, not from the speed in one world: the most rows that fit, at each
+ * level of recomputation. So jobs that differ in their members alone have the same recipe.
+ */
+function withSettledRows(setting: PlanSetting, candidates: readonly Candidate[]): Candidate[] {
+  if (!isCpuAdapter(setting)) return [...candidates];
+  return candidates.filter(({ checkpointing, shape }) =>
+    candidates.every(
+      (other) =>
+        other.checkpointing !== checkpointing || other.shape.microBatchRows <= shape.microBatchRows,
+    ),
+  );
 }
 
 function planOf(
