@@ -26,6 +26,8 @@ const ANSWER: GetBlockMapResponse = {
     { rank: 1, laneBegin: 4, laneEnd: 8 },
     { rank: 0, laneBegin: 0, laneEnd: 4 },
   ],
+  snapshotStep: 0n,
+  snapshotCopies: [],
 };
 
 function aMember(slot: number): Member {
@@ -172,4 +174,33 @@ it("reads the locale as POSIX does", () => {
   expect(speaksUnicode({ LANG: "de_DE.UTF-8", LC_ALL: "C" })).toBe(false);
   expect(speaksUnicode({ LC_ALL: "", LC_CTYPE: "C.utf8" })).toBe(true);
   expect(speaksUnicode({})).toBe(false);
+});
+
+it("says of which step the agents have everything, and who has how much", () => {
+  const around = { members: [aMember(0)], generations: [] };
+  const copies = [
+    { member: "tone-m0", blocksCount: 40 },
+    { member: "tone-m1", blocksCount: 12 },
+  ];
+  const answer = { ...ANSWER, snapshotStep: 18n, snapshotCopies: copies };
+  const picture = blockMapToObject("tone", answer, around);
+  expect(picture?.snapshot).toEqual({
+    step: 18,
+    members: [
+      { member: "tone-m0", blocks: 40 },
+      { member: "tone-m1", blocks: 12 },
+    ],
+  });
+  if (picture === null) throw new Error("no picture");
+  expect(drawBlockMap(picture, PLAIN)).toContain(
+    "\nsnapshot in memory: step 18, tone-m0 40 of 40 blocks, tone-m1 12 of 40 blocks\n",
+  );
+  expect(drawBlockMap(aPicture(), PLAIN)).not.toContain("snapshot in memory");
+});
+
+it("says that the last change went back to the agents' memory", () => {
+  const picture = aPicture([aGeneration(2n, 0n, "fresh"), aGeneration(3n, 3_072n, "snapshot")]);
+  expect(drawBlockMap(picture, PLAIN)).toContain(
+    "ranks took their blocks from the agents' memory, 3.0 KiB of it between members in 0.4 s",
+  );
 });

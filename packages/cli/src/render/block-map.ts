@@ -62,6 +62,7 @@ export function drawBlockMap(picture: BlockMapPicture, canvas: Canvas): string {
     `${" ".repeat(headWidth)}  ${ruler}`,
     "",
     legend(picture, cells, glyphs),
+    ...snapshotLines(picture),
     ...changeLines(picture, glyphs),
     "",
   ].join("\n");
@@ -172,6 +173,12 @@ function legend(picture: BlockMapPicture, cells: number, glyphs: Glyphs): string
   return `${glyphs.owned} owns  ${glyphs.partly} owns some  ${glyphs.replica} replicates  ${glyphs.none} neither  (${scale})`;
 }
 
+function snapshotLines({ snapshot, blocks }: BlockMapPicture): readonly string[] {
+  if (snapshot === null) return [];
+  const where = snapshot.members.map((one) => `${one.member} ${one.blocks} of ${blocks} blocks`);
+  return [visible(`snapshot in memory: step ${snapshot.step}, ${where.join(", ")}`)];
+}
+
 function changeLines(picture: BlockMapPicture, glyphs: Glyphs): readonly string[] {
   const { lastChange, stateBytes } = picture;
   if (lastChange === null) return ["last change: none, this is the first generation"];
@@ -183,9 +190,11 @@ function changeLine(change: ChangePicture, stateBytes: number, arrow: string): s
   const what =
     change.source === "live"
       ? `${bytes(change.movedBytes)}${change.movedBytes > 0 ? share : ""} of state moved between ranks`
-      : change.source === "checkpoint"
-        ? "every rank read its blocks from the checkpoint"
-        : "every rank made its blocks anew";
+      : change.source === "snapshot"
+        ? `ranks took their blocks from the agents' memory, ${bytes(change.movedBytes)} of it between members`
+        : change.source === "checkpoint"
+          ? "every rank read its blocks from the checkpoint"
+          : "every rank made its blocks anew";
   const why = change.sentence === "" ? "" : `; ${change.sentence}`;
   return `last change: generation ${change.from} ${arrow} ${change.to}: ${what} in ${seconds(change.seconds)}${why}`;
 }

@@ -31,11 +31,17 @@ export interface ChangePicture {
   readonly from: number;
   readonly to: number;
   readonly movedBytes: number;
-  /** `fresh`, `live` or `checkpoint`. */
+  /** `fresh`, `live`, `snapshot` or `checkpoint`. */
   readonly source: string;
   readonly reason: string;
   readonly sentence: string;
   readonly seconds: number;
+}
+
+/** The newest snapshot of which agents have every block in their memory: where the job goes back to at worst. */
+export interface SnapshotPicture {
+  readonly step: number;
+  readonly members: readonly { readonly member: string; readonly blocks: number }[];
 }
 
 /**
@@ -51,6 +57,8 @@ export interface BlockMapPicture {
   readonly stateBytes: number;
   readonly ranks: readonly RankPicture[];
   readonly runs: readonly RunPicture[];
+  /** Null while there is none that is complete. */
+  readonly snapshot: SnapshotPicture | null;
   /** Null while there was only one generation. */
   readonly lastChange: ChangePicture | null;
 }
@@ -90,8 +98,18 @@ export function blockMapToObject(
     stateBytes: elements * STATE_BYTES_PER_ELEMENT,
     ranks: ranks.sort((a, b) => a.rank - b.rank),
     runs,
+    snapshot: snapshotOf(answer),
     lastChange: changeTo(answer.generation, generations),
   };
+}
+
+function snapshotOf({ snapshotStep, snapshotCopies }: GetBlockMapResponse): SnapshotPicture | null {
+  if (snapshotStep === 0n) return null;
+  const members = snapshotCopies.map(({ member, blocksCount }) => ({
+    member,
+    blocks: blocksCount,
+  }));
+  return { step: Number(snapshotStep), members };
 }
 
 function holdings(

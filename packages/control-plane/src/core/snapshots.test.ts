@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { lineAfter, newestComplete, newestStep } from "./snapshots.ts";
+import { copiesOf, lineAfter, newestComplete, newestStep } from "./snapshots.ts";
 import type { LineEntry, MemberState, SnapshotHolding } from "./state.ts";
 
 const BLOCKS = 6;
@@ -63,6 +63,27 @@ describe("newestComplete", () => {
       generation: 1,
       step: 3,
     });
+  });
+});
+
+describe("copiesOf", () => {
+  it("says who has how much of the newest that is complete", () => {
+    const named = (name: string, ...snapshots: SnapshotHolding[]): MemberState =>
+      ({ name, snapshots }) as unknown as MemberState;
+    const members = [
+      named("m0", held(1, 4, [0, 2], [3, 1]), held(1, 6, [0, 6])),
+      named("m1", held(1, 4, [1, 5])),
+      named("m2"),
+    ];
+    const line = lineOf([1, 0], [2, 5]);
+    expect(copiesOf({ members, line }, BLOCKS)).toEqual({
+      step: 4,
+      copies: [
+        { member: "m0", blocksCount: 3 },
+        { member: "m1", blocksCount: 5 },
+      ],
+    });
+    expect(copiesOf({ members: members.slice(1), line }, BLOCKS)).toEqual({ step: 0, copies: [] });
   });
 });
 

@@ -80,6 +80,25 @@ export function newestComplete(
   return found === undefined ? null : { generation: found.generation, step: found.step };
 }
 
+/** The newest snapshot that is complete, and how many blocks of it each member has; step 0 where there is none. */
+export function copiesOf(
+  { members, line }: Pick<Live, "members" | "line">,
+  blocks: number,
+): {
+  readonly step: number;
+  readonly copies: readonly { readonly member: string; readonly blocksCount: number }[];
+} {
+  const newest = newestComplete(members, line, blocks);
+  if (newest === null) return { step: 0, copies: [] };
+  const copies = members.flatMap(({ name, snapshots }) => {
+    const found = snapshots.find((one) => keyOf(one) === keyOf(newest));
+    if (found === undefined) return [];
+    const blocksCount = found.blocks.reduce((sum, span) => sum + span.blocks, 0);
+    return [{ member: name, blocksCount }];
+  });
+  return { step: newest.step, copies };
+}
+
 /** The step of the newest snapshot that a member has any part of; −1 where it has none of this line. */
 export function newestStep({ snapshots }: MemberState, line: readonly LineEntry[]): number {
   return Math.max(-1, ...snapshots.filter((one) => isOfLine(one, line)).map(({ step }) => step));

@@ -11,6 +11,7 @@ import {
   MemberRank,
   Plan,
 } from "@shardwright/proto";
+import { copiesOf } from "../core/snapshots.ts";
 import type { Live } from "../core/state.ts";
 import type { EventRow, JobRecord } from "../ports.ts";
 
@@ -115,12 +116,16 @@ export function generationToWire(row: {
 
 /** The map of the committed generation; generation 0 when there is none yet. */
 export function blockMapOf(record: JobRecord): GetBlockMapResponse {
-  const committed = liveOf(record)?.committed ?? null;
-  if (committed === null) return GetBlockMapResponse.create();
+  const live = liveOf(record);
+  const committed = live?.committed ?? null;
+  if (live === null || committed === null) return GetBlockMapResponse.create();
+  const snapshot = copiesOf(live, committed.blockMap.blocks);
   return GetBlockMapResponse.create({
     generation: BigInt(committed.number),
     blockMap: blockMapToWire(committed.blockMap),
     lanes: lanesToWire(committed.lanes),
+    snapshotStep: BigInt(snapshot.step),
+    snapshotCopies: [...snapshot.copies],
   });
 }
 
