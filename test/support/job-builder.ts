@@ -4,6 +4,7 @@ import {
   type JobSpec,
   type JobView,
   makeJobUid,
+  NO_TALLIES,
   queuedStatus,
 } from "@shardwright/job";
 import type { ParallelPlan } from "@shardwright/planner";
@@ -161,6 +162,21 @@ export function aRunningJob(): JobView {
       },
       recoveries: { count: 1, stepsRedone: 0, last: { cause: "killed", seconds: 0.5 } },
       checkpoint: { step: 5, commit: "c5", committedMs: 40_000 },
+      tallies: { ...NO_TALLIES, saves: 1, lastSave: { bytes: 4_096, seconds: 0.2 } },
+      measure: {
+        steps: 7,
+        seconds: 2.8,
+        sections: {
+          data: 0.1,
+          forward_backward: 2,
+          reduce: 0.4,
+          optimizer: 0.1,
+          gather: 0.1,
+          other: 0.1,
+        },
+        stallSeconds: 0.01,
+        peakBytes: 40,
+      },
     },
   };
 }

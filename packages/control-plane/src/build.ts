@@ -23,6 +23,7 @@ import { putJob } from "./desired/local.ts";
 import { createDriver, type Driver } from "./driver.ts";
 import { createLocalLauncher } from "./launch/local.ts";
 import { asLocalMachine, measureMachine } from "./launch/machine.ts";
+import { createMeasures, type Measures } from "./measures.ts";
 import { createMemberLogs } from "./member-logs.ts";
 import { readMemberToken } from "./member-token.ts";
 import { planFor } from "./plan-facts.ts";
@@ -79,12 +80,14 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
   // 2. Who decides.
   const memberSecret = createHmac("sha256", config.token).update("members").digest("base64url");
   const sessions = sessionsOf(launcher);
+  const measures = createMeasures(config.meter);
   const driver = createDriver({
     store: journal,
     launcher,
     sessions,
     clock,
     policy: POLICY_DEFAULT,
+    measures,
     wasStopped: takeMark(join(dataDirectory, STOPPED_MARK)),
     log,
     performing: {
@@ -113,6 +116,7 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
     clock,
     drain,
     checkpoints,
+    measures,
   });
   rememberPort(dataDirectory, server.address);
   // 4. Go on where the journal stands.
@@ -198,10 +202,11 @@ interface Door {
   readonly clock: Clock;
   readonly drain: AbortController;
   readonly checkpoints: { deleteRun(run: string): Promise<void> };
+  readonly measures: Measures;
 }
 
 async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcServer> {
-  const { driver, journal, launcher, sessions, memberSecret, clock, drain } = door;
+  const { driver, journal, launcher, sessions, memberSecret, clock, drain, measures } = door;
   const { log } = config;
   const logsDirectory = (uid: string): string => join(config.dataDirectory, "runs", uid, "logs");
   const agents = {
@@ -211,7 +216,7 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
     steps: createStepRows({
       history: journal,
       now: clock.now,
-      recorded: (uid, { step, facts, tell }) => {
+      recorded: (uid, { step, facts, stepSeconds, tell }) => {
         const value = { step: BigInt(step) };
         const told: SessionResponse = { generation: 0n, body: { $case: "ackSteps", value } };
         if (tell === "everybody") sessions.broadcast(uid, told);
@@ -219,6 +224,9 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
         if (tell.length === 0) return;
         void driver
           .deliver(uid, { kind: "stepped", step, facts })
+          .then(() => driver.recordOf(uid))
+          // Of a job that was deleted meanwhile no series may come back.
+          .then((record) => record !== null && measures.stepped(record, stepSeconds))
           .catch((reason: unknown) =>
             log.error({ err: reason, uid }, "a step could not be booked"),
           );

@@ -1,6 +1,7 @@
 import type { Clock, Log } from "@shardwright/service";
 import { silenceAll } from "./core/members.ts";
 import type { Effect, JobEvent, Policy } from "./core/state.ts";
+import type { Measures } from "./measures.ts";
 import { type PerformWorld, perform } from "./perform.ts";
 import type { JobControl, JobRecord, JobStore, Launcher } from "./ports.ts";
 import { reconcile } from "./reconcile.ts";
@@ -16,6 +17,7 @@ export interface DriverWorld {
   readonly performing: PerformWorld;
   readonly clock: Clock;
   readonly policy: Policy;
+  readonly measures: Measures;
   /** The last process of this data directory ended cleanly: members that are gone were stopped by it. */
   readonly wasStopped: boolean;
   readonly log: Log;
@@ -36,7 +38,7 @@ const TICK_MS = 500;
 const REMOVAL_WAIT_MS = 30_000;
 
 export function createDriver(world: DriverWorld): Driver {
-  const { store, launcher, sessions, clock, policy, log } = world;
+  const { store, launcher, sessions, clock, policy, measures, log } = world;
   const queue = createWorkQueue();
   const cache = new Map<string, JobRecord>();
   const inFlight = new Set<string>();
@@ -62,7 +64,7 @@ export function createDriver(world: DriverWorld): Driver {
         log.error({ err: reason, effect: id }, "settling an effect has failed"),
       );
   };
-  const deciding = { store, now: clock.now, policy, log, cache, act };
+  const deciding = { store, now: clock.now, policy, log, cache, measures, act };
   const gather = createGathering<JobEvent>(queue, (uid, events) =>
     reconcile(uid, events, deciding),
   );
@@ -80,13 +82,14 @@ export function createDriver(world: DriverWorld): Driver {
     void queue
       .run("scheduler", async () => {
         cycleWanted = false;
-        await runCycle({ store, launcher, now: clock.now, deliver });
+        await runCycle({ store, launcher, now: clock.now, deliver, measures });
       })
       .catch((reason: unknown) => log.error({ err: reason }, "a scheduler cycle has failed"));
   };
   const tick = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
       await clock.sleep(TICK_MS, stopping.signal);
+      measures.sweep(clock.now());
       for (const { uid, state } of [...cache.values()]) {
         if (state.phase === "active") {
           await deliver(uid, { kind: "tick" }).catch((reason: unknown) =>
@@ -126,7 +129,9 @@ export function createDriver(world: DriverWorld): Driver {
         await clock.sleep(50);
       await launcher.release(uid);
       await queue.run(uid, async () => {
+        const record = await store.load(uid);
         await store.remove(uid);
+        if (record !== null) measures.removed(record);
         cache.delete(uid);
       });
       wakeScheduler();

@@ -52,6 +52,7 @@ beforeEach(async () => {
     policy: POLICY_DEFAULT,
     log: createLog({ service: "test", version: "0", level: "silent" }),
     cache: new Map(),
+    measures: { decided: () => undefined },
     act: (record) => acted.push(record),
   };
 });

@@ -2,6 +2,7 @@ import type { Log } from "@shardwright/service";
 import { decide } from "./core/lifecycle.ts";
 import type { GenerationRow, JobEvent, JobState, Policy } from "./core/state.ts";
 import { projectStatus } from "./core/view.ts";
+import type { Measures } from "./measures.ts";
 import type { EventDraft, JobRecord, JobStore } from "./ports.ts";
 
 export interface ReconcileWorld {
@@ -11,6 +12,8 @@ export interface ReconcileWorld {
   readonly log: Log;
   /** The newest record this process knows; saves a read. */
   readonly cache: Map<string, JobRecord>;
+  /** Told of every decision that was saved. */
+  readonly measures: Pick<Measures, "decided">;
   /** Carries out what the state wants done; must not wait for it. */
   readonly act: (record: JobRecord) => void;
 }
@@ -59,6 +62,7 @@ export async function reconcile(
       continue;
     }
     world.cache.set(uid, saved.record);
+    world.measures.decided(record, saved.record, now);
     logDecisions(saved.record, drafts, world.log);
     // 4. Act, also on what an earlier pass saved and did not finish. Every effect may run twice.
     world.act(saved.record);

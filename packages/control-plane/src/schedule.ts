@@ -2,6 +2,7 @@ import { memberName } from "@shardwright/job";
 import { type Holding, scheduleCycle, type WaitingJob, withHoldings } from "@shardwright/scheduler";
 import { holdsMembers } from "./core/ledger.ts";
 import type { JobEvent } from "./core/state.ts";
+import type { CycleFacts, Measures } from "./measures.ts";
 import type { JobRecord, JobStore, Launcher } from "./ports.ts";
 
 export interface ScheduleWorld {
@@ -10,16 +11,25 @@ export interface ScheduleWorld {
   readonly now: () => number;
   /** Applies to the job if it is still queued; otherwise nothing happens. */
   readonly deliver: (uid: string, event: JobEvent) => Promise<void>;
+  readonly measures: Pick<Measures, "cycled">;
 }
 
 /** One scheduler cycle: it proposes over a snapshot, each proposal is applied by the job's own decision. */
 export async function runCycle(world: ScheduleWorld): Promise<void> {
+  const begun = performance.now();
   // 1. Snapshot: the machine, and what our jobs hold of it.
   const records = await world.store.unfinished();
   const snapshot = withHoldings(world.launcher.snapshot(), records.flatMap(holdingsOf));
   // 2. Who waits.
   const waiting = records.flatMap(waitingOf);
-  if (waiting.length === 0) return;
+  const cycled = (placed: number, waits: readonly string[]): void => {
+    const seconds = (performance.now() - begun) / 1000;
+    world.measures.cycled({ seconds, placed, waits, queues: queuesOf(records) });
+  };
+  if (waiting.length === 0) {
+    cycled(0, []);
+    return;
+  }
   // 3. Propose.
   const { placements, waits } = scheduleCycle(snapshot, waiting, world.now());
   // 4. Apply; a job that is no longer queued ignores it.
@@ -32,6 +42,22 @@ export async function runCycle(world: ScheduleWorld): Promise<void> {
     await world.deliver(job, { kind: "placed", members, reason });
   }
   for (const { job, reason } of waits) await world.deliver(job, { kind: "waits", reason });
+  // 5. Tell.
+  cycled(
+    placements.length,
+    waits.map(({ reason }) => reason.code),
+  );
+}
+
+function queuesOf(records: readonly JobRecord[]): CycleFacts["queues"] {
+  const queues = new Map<string, { pending: number; admitted: number }>();
+  for (const { state } of records) {
+    const known = queues.get(state.spec.queue) ?? { pending: 0, admitted: 0 };
+    if (state.phase === "queued") known.pending += 1;
+    else if (holdsMembers(state)) known.admitted += 1;
+    queues.set(state.spec.queue, known);
+  }
+  return queues;
 }
 
 /** The slots that the members of a job hold. */

@@ -1,4 +1,12 @@
 import type { JobStatusView, JobView } from "@shardwright/job";
+import {
+  INTERRUPTION_CAUSES,
+  LEDGER_CATEGORIES,
+  ledgerAt,
+  RECOVERY_KINDS,
+  SAVE_FAILURES,
+  STEP_SECTIONS,
+} from "@shardwright/job/accounts";
 import { JOB_STATES, MEMORY_CATEGORIES, type MetricName } from "@shardwright/service/catalog";
 
 /** One value of one series. */
@@ -42,7 +50,9 @@ export function samplesOf(job: JobView, facts: JobFacts, nowMs: number): readonl
     ...stateOf(job.status).map(([state, value]) => make("shardwright_job_state", value, { state })),
     make("shardwright_job_gpus_held", ranksHeld(job.status)),
     make("shardwright_job_queue_wait_seconds", queueWaitSeconds(job, nowMs)),
-    make("shardwright_job_recoveries_total", job.status.recoveries.count),
+    ...ledgerSamples(job, make, nowMs),
+    ...tallySamples(job, make),
+    ...measureSamples(job, make),
     make("shardwright_job_redone_steps_total", job.status.recoveries.stepsRedone),
     make("shardwright_job_stall_threshold_seconds", stallSeconds(facts.stepSeconds)),
     ...membershipSamples(job, make),
@@ -113,6 +123,47 @@ function checkpointSamples({ status: { checkpoint } }: JobView, make: Make): rea
   return [
     make("shardwright_checkpoint_last_step", checkpoint.step),
     make("shardwright_checkpoint_last_success_timestamp_seconds", checkpoint.committedMs / 1000),
+  ];
+}
+
+/** Booked time, and what is open as it stands now; unsettled training is a gauge because it may become redone. */
+function ledgerSamples({ status }: JobView, make: Make, nowMs: number): readonly Sample[] {
+  const { byCategory, unsettledMs } = ledgerAt(status.ledger, nowMs);
+  return [
+    ...LEDGER_CATEGORIES.map((category) =>
+      make("shardwright_job_gpu_seconds_total", byCategory[category].ms / 1000, { category }),
+    ),
+    make("shardwright_job_gpu_seconds_unsettled", unsettledMs / 1000),
+  ];
+}
+
+function tallySamples({ status: { tallies } }: JobView, make: Make): readonly Sample[] {
+  const { interruptions, recoveries, saveFailures, saves, lastSave } = tallies;
+  return [
+    ...INTERRUPTION_CAUSES.map((cause) =>
+      make("shardwright_job_interruptions_total", interruptions[cause], { cause }),
+    ),
+    ...RECOVERY_KINDS.map((kind) =>
+      make("shardwright_job_recoveries_total", recoveries[kind], { kind }),
+    ),
+    ...SAVE_FAILURES.map((reason) =>
+      make("shardwright_checkpoint_failures_total", saveFailures[reason], { reason }),
+    ),
+    make("shardwright_checkpoint_saves_total", saves),
+    ...(lastSave === null ? [] : [make("shardwright_checkpoint_bytes", lastSave.bytes)]),
+  ];
+}
+
+function measureSamples({ status: { measure } }: JobView, make: Make): readonly Sample[] {
+  if (measure === null) return [];
+  return [
+    ...STEP_SECTIONS.map((section) =>
+      make("shardwright_train_section_seconds_total", Math.max(0, measure.sections[section]), {
+        section,
+      }),
+    ),
+    make("shardwright_train_memory_peak_bytes", measure.peakBytes),
+    make("shardwright_checkpoint_stall_seconds_total", measure.stallSeconds),
   ];
 }
 
