@@ -132,7 +132,7 @@ function efficiencySentence({ recipe, ranks }: Explained): string {
   return `Ranks are busy ${shares.join(", ")}.`;
 }
 
-function stateSentence(plan: Explained, { setting }: Weighing): string {
+function stateSentence(plan: Explained, { setting, request }: Weighing): string {
   const blocks = counted(blocksCount(plan.trainableElements, plan.blockElements), "block");
   const state = `The optimizer state is ${blocks} of ${grouped(plan.blockElements)} elements`;
   const back = plan.snapshotEverySteps > 0 ? "its last snapshot in memory" : "its last checkpoint";
@@ -145,7 +145,8 @@ function stateSentence(plan: Explained, { setting }: Weighing): string {
   if (plan.copies > 1) {
     return `${state} in ${plan.copies} copies on different members, because the second fits: a lost member costs no step.`;
   }
-  return `${state} in one copy, because a second does not fit: a lost member sends the job back to ${back}, and it replays to the same bits.`;
+  const replay = request.spec.exactness === "fast" ? "" : ", and it replays to the same bits";
+  return `${state} in one copy, because a second does not fit: a lost member sends the job back to ${back}${replay}.`;
 }
 
 /** How many steps are at stake when every live holder of a block dies, what that costs, or why nothing is done. */

@@ -3,6 +3,7 @@ the flat space."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,8 +15,9 @@ from torch import Tensor
 from shardwright_trainer.blocks.reduce import WIRE_DTYPES, LaneSum
 from shardwright_trainer.nn.losses import Row, micro_batch
 from shardwright_trainer.nn.model import TrainedModel
-from shardwright_trainer.plan.config import LaneOutcome, RankConfig
+from shardwright_trainer.plan.config import LaneOutcome, RankConfig, StepOutcome
 from shardwright_trainer.plan.schedule import rows_of
+from shardwright_trainer.rank.engine_history import StepFacts
 
 
 class Rows(Protocol):
@@ -219,6 +221,21 @@ class LaneWork:
             example_ids=tuple(int(example) for row in read for example in row.example_ids),
             trained_tokens=sum(self._data.row_trained_tokens(row) for batch in batches for row in batch),
             processed_tokens=sum(row_tokens or len(row.tokens) for row in read),
+        )
+
+    def told_again(self, step: int, facts: StepFacts | None) -> StepOutcome:
+        """The outcome of a finished step with the lanes of all ranks; without facts its numbers are NaN."""
+        rows = StepRows.of(self._config, self._data, step)
+        losses = facts.lane_losses if facts is not None else (math.nan,) * self._config.recipe.lanes
+        return StepOutcome(
+            step=step + 1,
+            lanes=tuple(self.outcome(rows, lane, loss) for lane, loss in enumerate(losses)),
+            loss=facts.loss if facts is not None else math.nan,
+            grad_norm=facts.grad_norm if facts is not None else math.nan,
+            learning_rate=facts.learning_rate if facts is not None else math.nan,
+            seconds=0.0,
+            sections={},
+            sent_bytes=0,
         )
 
     def _row(self, row: int) -> Row:

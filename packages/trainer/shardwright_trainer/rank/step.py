@@ -77,7 +77,6 @@ class Engine:
         return Holding(generation=plan.generation, rank=plan.rank, version=self._version, pending=pending)
 
     # -- membership
-    # -------------------------------------------------------------------------------------------------
 
     def connect(self, plan: GenerationPlan, check: Callable[[], None] = go_on) -> None:
         """Leaves the old process group and joins the new one. PeerLost when it does not come about in
@@ -184,7 +183,6 @@ class Engine:
             self._gang = None
 
     # -- the step
-    # ---------------------------------------------------------------------------------------------------
 
     def take_step(self, step: int) -> StepOutcome:
         """Runs the step of 0-based index `step`.
@@ -240,30 +238,12 @@ class Engine:
         finished by `adopt`. Reporting a lane twice is harmless, the numbers are equal. Of steps this rank was
         not there for it can say what they consumed, which depends on the data alone; their losses are NaN.
         """
-        outcomes: list[StepOutcome] = []
         known = self._history.since(step)
-        first_known = known[0].step if known else self._version
-        for missed in range(step, first_known):
-            rows = StepRows.of(self._config, self._data, missed)
-            lanes = tuple(
-                self._work.outcome(rows, lane, math.nan) for lane in range(self._config.recipe.lanes)
-            )
-            outcomes.append(
-                StepOutcome(
-                    step=missed + 1, lanes=lanes, loss=math.nan, grad_norm=math.nan, learning_rate=math.nan,
-                    seconds=0.0, sections={}, sent_bytes=0,
-                )
-            )  # fmt: skip
-        for facts in known:
-            rows = StepRows.of(self._config, self._data, facts.step)
-            lanes = tuple(self._work.outcome(rows, lane, loss) for lane, loss in enumerate(facts.lane_losses))
-            outcomes.append(
-                StepOutcome(
-                    step=facts.step + 1, lanes=lanes, loss=facts.loss, grad_norm=facts.grad_norm,
-                    learning_rate=facts.learning_rate, seconds=0.0, sections={}, sent_bytes=0,
-                )
-            )  # fmt: skip
-        return outcomes
+        missed = range(step, known[0].step if known else self._version)
+        return [
+            *(self._work.told_again(missing, None) for missing in missed),
+            *(self._work.told_again(facts.step, facts) for facts in known),
+        ]
 
     def stage(self, step: int, trigger: str) -> Staged | None:
         """Copies the owned blocks into a file in memory; None when this rank owns nothing.
