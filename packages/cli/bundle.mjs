@@ -1,6 +1,6 @@
 // Makes dist/bundle: the command line as a few files, verbs loaded on demand, so that a cold start reads little.
 // `--if-stale` does nothing when the bundle is newer than what it is made of.
-import { existsSync, rmSync, statSync } from "node:fs";
+import { existsSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -12,10 +12,10 @@ const bundle = join(dist, "bundle");
 const parts = ["cli", "proto", "job", "planner", "service"];
 
 /** Bundles the built command line; returns esbuild's metafile. Nothing is written without `write`. */
-export async function makeBundle({ write }) {
+export async function makeBundle({ write, outdir = bundle }) {
   const { metafile } = await build({
     entryPoints: [join(dist, "main.js")],
-    outdir: bundle,
+    outdir,
     bundle: true,
     write,
     metafile: true,
@@ -49,7 +49,14 @@ function isStale() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (!process.argv.includes("--if-stale") || isStale()) {
-    rmSync(bundle, { recursive: true, force: true });
-    await makeBundle({ write: true });
+    // Beside, then renamed: an interrupted one must not look like a fresh one that lacks files.
+    const beside = `${bundle}.${process.pid}.tmp`;
+    try {
+      await makeBundle({ write: true, outdir: beside });
+      rmSync(bundle, { recursive: true, force: true });
+      renameSync(beside, bundle);
+    } finally {
+      rmSync(beside, { recursive: true, force: true });
+    }
   }
 }

@@ -128,6 +128,11 @@ for (const stage of STAGES) {
   table.push([stage.name, result.failed === 0 ? "ok" : "FAILED", seconds]);
 }
 
+if (process.exitCode === 130) {
+  process.stderr.write("interrupted; run again to go on\n");
+  process.exit();
+}
+
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 process.stdout.write(`\nWhere the time went (Shardwright ${version})\n`);
 for (const [name, result, seconds] of table) {

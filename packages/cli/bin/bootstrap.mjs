@@ -6,7 +6,7 @@ import * as fs from "node:fs";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ensurePython, findBasePython, findPython, runChild, SetupProblem, withPath } from "./python-environment.mjs";
+import { ensurePython, findBasePython, findPython, INTERRUPTED, runChild, SetupProblem, withPath } from "./python-environment.mjs";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..");
 const BIN = join(ROOT, "node_modules", ".bin");
@@ -16,15 +16,21 @@ const NODE_MAJOR_BOOTSTRAP = 20;
 const stop = new AbortController();
 const say = (line) => void process.stderr.write(`${line}\n`);
 
-for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => stop.abort());
+// Not once: a second Ctrl-C must not leave children behind that are ending.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => stop.abort());
 
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof SetupProblem)) throw error;
-  say(`error: ${error.message}`);
-  if (error.next) say(`  next: ${error.next}`);
-  process.exitCode = stop.signal.aborted ? 130 : 1;
+  if (stop.signal.aborted) {
+    say(INTERRUPTED);
+    process.exitCode = 130;
+  } else {
+    if (!(error instanceof SetupProblem)) throw error;
+    say(`error: ${error.message}`);
+    if (error.next) say(`  next: ${error.next}`);
+    process.exitCode = 1;
+  }
 }
 
 async function main([target, ...rest]) {
@@ -131,6 +137,7 @@ async function build(node, env) {
 
 /** Runs the real program with our terminal; on Ctrl-C the terminal tells it, other signals are passed on. */
 function handOver(node, args, env) {
+  if (stop.signal.aborted) throw new SetupProblem("interrupted");
   return new Promise((resolve, reject) => {
     const child = spawn(node, args, { env, cwd: process.cwd(), stdio: "inherit" });
     process.on("SIGINT", () => {

@@ -13,3 +13,5 @@ export declare function cacheFolder(env: NodeJS.ProcessEnv): string;
 export declare function findPython(env: NodeJS.ProcessEnv, lock?: string): string | undefined;
 export declare function findBasePython(env: NodeJS.ProcessEnv): { path: string; minor: number };
 export declare function ensurePython(options: SetupOptions): Promise<string>;
+/** What Ctrl-C is answered with, wherever it comes. */
+export declare const INTERRUPTED: string;

@@ -239,6 +239,9 @@ export function runChild(program, args, { env, say, signal, cwd }) {
   });
 }
 
+/** What Ctrl-C is answered with, wherever it comes. */
+export const INTERRUPTED = "interrupted; run again to go on";
+
 function interrupted() {
   return new SetupProblem("interrupted", "run the same command again; it goes on from what is there");
 }

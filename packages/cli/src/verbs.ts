@@ -341,6 +341,7 @@ export const VERBS: readonly Verb[] = [
     ],
     examples: ["npm run quickstart", "npm run quickstart -- --fresh"],
     exits: [3, 4, 5, 6, 7],
+    ownsSignals: true,
     load: () => outside("commands/quickstart"),
   },
   {

@@ -41,7 +41,7 @@ export async function evaluate(
   python: string,
   prepared: Prepared,
   variant: Variant,
-  progress: (done: number, total: number) => void,
+  watching: { readonly signal: AbortSignal; progress(done: number, total: number): void },
 ): Promise<Evaluated> {
   const rows = join(prepared.dataDirectory, "test.jsonl");
   const examples = join(prepared.dataDirectory, "train.jsonl");
@@ -70,10 +70,11 @@ export async function evaluate(
     );
     if (variant.shots > 0) args.push("--shots", String(variant.shots), "--examples", examples);
     if (variant.adapter !== null) args.push("--adapter", variant.adapter);
-    await runPython(python, args, (message) => {
+    const heard = (message: unknown): void => {
       const { done, total } = message as { done: number; total: number };
-      progress(done, total);
-    });
+      watching.progress(done, total);
+    };
+    await runPython(python, args, { signal: watching.signal, heard });
     renameSync(beside, out);
   }
   return JSON.parse(readFileSync(out, "utf8")) as Evaluated;

@@ -22,11 +22,12 @@ export async function prepare(
   python: string,
   paths: { readonly example: string; readonly dataDirectory: string },
   say: (line: string) => void,
+  signal: AbortSignal,
 ): Promise<Prepared> {
   let facts: Said["facts"];
   let failed: string | undefined;
   let saidOf = "";
-  await runPython(python, [join(paths.example, "prepare.py"), paths.dataDirectory], (line) => {
+  const heard = (line: unknown): void => {
     const said = line as Said;
     if (said.error !== undefined) failed = said.error;
     if (said.facts) facts = said.facts;
@@ -34,7 +35,9 @@ export async function prepare(
     // One line when something starts and one when it is done: enough for minutes, not a wall of text.
     if (said.what !== saidOf) say(`  ${said.what} …`);
     saidOf = said.what;
-  }).catch((reason: unknown) => {
+  };
+  const args = [join(paths.example, "prepare.py"), paths.dataDirectory];
+  await runPython(python, args, { signal, heard }).catch((reason: unknown) => {
     throw failed === undefined ? reason : new Error(failed);
   });
   if (!facts) throw new Error("prepare.py ended without its facts");

@@ -8,38 +8,42 @@ import { BASE, type Evaluated, evaluate, FOUR_EXAMPLES, type Variant } from "./c
 import { jobText, type Prepared, prepare } from "./prepare.ts";
 import { rehearse, type Stage, sayHow } from "./rehearse.ts";
 import { INTRODUCTION, nextLines, type Outcome, resultLines, shortfalls } from "./report.ts";
+import { interruptOn } from "./run-python.ts";
 
 const JOB = "addresses";
 
-/** Runs the README's main job from nothing to a scored adapter, with the verbs a user would type. */
-export async function quickstart(call: Invocation): Promise<ExitCode> {
+/**
+ * Runs the README's main job from nothing to a scored adapter, with the verbs a user would type. `signal` ends what
+ * is running; then it rejects, after the services that it has started are gone.
+ */
+export async function quickstart(call: Invocation, signal: AbortSignal): Promise<ExitCode> {
   const { io, settings, flags } = call;
   const say = (line: string): void => io.out(`${line}\n`);
-  const verb = verbRunner(call);
+  const verb = verbRunner(call, signal);
   for (const line of INTRODUCTION) say(line);
 
   // 1. Python, model and data: whatever is not there yet.
-  const python = await ensurePython((line) => io.err(`${line}\n`));
+  const python = await ensurePython((line) => io.err(`${line}\n`), { signal });
   say("1. Model and data");
   const paths = {
     example: join(repositoryRoot(), "deploy", "examples", "quickstart"),
     dataDirectory: join(cacheDirectory(), "quickstart"),
   };
-  const prepared = await prepare(python, paths, say);
+  const prepared = await prepare(python, paths, say, signal);
   const { rows } = prepared;
   say(`  ${rows.train} rows to train on, ${rows.validation} to choose on, ${rows.test} held out\n`);
 
   // 2. What the model can do untrained; nothing else runs meanwhile, so the times mean something.
   say("2. The base model, scored on held-out addresses (kept for the next run)");
-  const scored = scorer(call, python, prepared);
+  const scored = scorer(call, { python, prepared, signal });
   const base = await scored(BASE);
   const fourExamples = await scored(FOUR_EXAMPLES);
 
   // 3. The services of this data directory, as `shardctl up` starts them.
   say("\n3. Services");
   const wasUp = (await verb.quiet(["get", "jobs"])).code === EXIT.done;
-  if (!wasUp) await verb.shown(["up", "--detach"]);
   try {
+    if (!wasUp) await verb.shown(["up", "--detach"]);
     // 4. Plan, submit, follow.
     const text = jobText(paths.example, prepared);
     const file = writeJob(settings.dataDir, text);
@@ -65,21 +69,22 @@ export async function quickstart(call: Invocation): Promise<ExitCode> {
       throw new Refusal(EXIT.error, "the tuned model is worse than it should be", { why: wrong });
     return EXIT.done;
   } finally {
-    if (!wasUp) await verb.quiet(["down"]);
+    if (!wasUp) await verb.always(["down"]);
   }
 }
 
 function scorer(
   call: Invocation,
-  python: string,
-  prepared: Prepared,
+  ready: { readonly python: string; readonly prepared: Prepared; readonly signal: AbortSignal },
 ): (variant: Variant) => Promise<Evaluated> {
+  const { python, prepared, signal } = ready;
   return async (variant) => {
     const { io } = call;
     const started = io.now();
-    const result = await evaluate(python, prepared, variant, (done, total) => {
+    const progress = (done: number, total: number): void => {
       if (io.stderrIsTty) io.err(`\r  ${variant.label}: ${done} of ${total} `);
-    });
+    };
+    const result = await evaluate(python, prepared, variant, { signal, progress });
     if (io.stderrIsTty) io.err("\r\u001b[K");
     const { exact_match, valid_json } = result.scores;
     const seconds = Math.round((io.now() - started) / 1000);
@@ -108,13 +113,15 @@ interface VerbRunner {
   /** Prints the command, then runs it with our terminal; a failure ends the quickstart with its exit code. */
   shown(args: readonly string[]): Promise<void>;
   quiet(args: readonly string[]): Promise<Finished>;
+  /** As quiet, after an interruption, too. */
+  always(args: readonly string[]): Promise<Finished>;
 }
 
 /** Runs our own verbs as a user would, against the quickstart's data directory. */
-function verbRunner(call: Invocation): VerbRunner {
+function verbRunner(call: Invocation, signal: AbortSignal): VerbRunner {
   const entry = join(repositoryRoot(), "packages", "cli", "bin", "shardctl");
   const where = ["--data-dir", call.settings.dataDir];
-  const start = (args: readonly string[], visible: boolean): Promise<Finished> =>
+  const always = (args: readonly string[], visible = false): Promise<Finished> =>
     new Promise((resolve, reject) => {
       const child = spawn(process.execPath, [entry, ...args, ...where], {
         stdio: ["inherit", visible ? "inherit" : "pipe", visible ? "inherit" : "ignore"],
@@ -123,9 +130,19 @@ function verbRunner(call: Invocation): VerbRunner {
       child.stdout?.on("data", (chunk: Buffer) => {
         stdout += chunk.toString("utf8");
       });
+      const unwatch = interruptOn(signal, child);
       child.on("error", reject);
-      child.on("close", (code) => resolve({ code: code ?? EXIT.interrupted, stdout }));
+      child.on("close", (code) => {
+        unwatch();
+        resolve({ code: code ?? EXIT.interrupted, stdout });
+      });
     });
+  const start = async (args: readonly string[], visible: boolean): Promise<Finished> => {
+    signal.throwIfAborted();
+    const finished = await always(args, visible);
+    signal.throwIfAborted();
+    return finished;
+  };
   return {
     shown: async (args) => {
       call.io.out(`  $ ${call.io.program} ${args.join(" ")}\n`);
@@ -141,6 +158,7 @@ function verbRunner(call: Invocation): VerbRunner {
       }
     },
     quiet: (args) => start(args, false),
+    always: (args) => always(args),
   };
 }
 
