@@ -1,225 +1,84 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, it, onTestFailed } from "vitest";
-import { Embedded, fixtures, type JobObject, tinyJob } from "../e2e/harness.ts";
-import { type Deed, type Method, type Schedule, STEPS, scheduleOf, seedsOf } from "./schedule.ts";
-import { stagedFiles, Tap } from "./tap.ts";
-import { processesOf, processesWith, signal, victimsOf } from "./victims.ts";
+import { afterAll, beforeAll, it } from "vitest";
+import { fixtures, hashesOf } from "../e2e/harness.ts";
+import { Arena, calmShape, chaosJob } from "./arena.ts";
+import { type Schedule, scheduleOf, seedsOf } from "./schedule.ts";
+import { summaryOf, testimonyOf } from "./testimony.ts";
+import { type Hashes, violationsOf } from "./verdict.ts";
+import { processesWith } from "./victims.ts";
 
 // Real processes, killed and stopped at drawn instants; the hashes of the undisturbed runs are the oracle.
-// A failure names its seed: SHARDWRIGHT_CHAOS_SEEDS=17 repeats it, SHARDWRIGHT_CHAOS_SEEDS=1-500 goes on for hours.
+// A failure names its seed: SHARDWRIGHT_CHAOS_SEEDS=17 repeats it, SHARDWRIGHT_CHAOS_SEEDS=1-5000 goes on for days.
 
-const SEEDS = seedsOf(process.env["SHARDWRIGHT_CHAOS_SEEDS"] ?? "1-6");
-const JOB_SECONDS_MAX = 150;
-// Agents end their ranks and themselves after a Stop; what does not is killed after 15 s.
-const GONE_MS_MAX = 20_000;
-// Kills this near to the end may need no generation more: the final save may be on its way already.
-const END_STEPS = 40;
+const SEEDS = seedsOf(process.env["SHARDWRIGHT_CHAOS_SEEDS"] ?? "1-40");
+// Tiny jobs wait more than they compute: two at a time fill two cores.
+const ARENAS = Math.min(2, SEEDS.length);
+const JOB_SECONDS_MAX = 180;
 
-let shardwright: Embedded;
-let folder: string;
-let tap: Tap;
-let failures = 0;
-const undisturbed = new Map<Method, JobObject>();
 const schedules = SEEDS.map(scheduleOf);
+const expected = new Map<string, Hashes>();
+const free: Arena[] = [];
+const all: Arena[] = [];
+let failures = 0;
 
 beforeAll(async () => {
-  folder = await fixtures();
-  shardwright = await Embedded.start();
-  tap = new Tap(shardwright.dataDir);
-  for (const method of new Set(schedules.map((one) => one.method))) {
-    const document = chaosJob(`calm-${method}`, { method, members: 1, saveEverySteps: 1_000 });
-    undisturbed.set(method, await shardwright.finish(document));
+  const folder = await fixtures();
+  for (let made = 0; made < ARENAS; made++) all.push(await Arena.start(folder));
+  free.push(...all);
+  const [first] = all;
+  if (first === undefined) throw new Error("no seeds");
+  for (const schedule of schedules) {
+    const key = shapeOf(schedule);
+    if (expected.has(key)) continue;
+    const job = await first.embedded.finish(chaosJob(folder, `calm-${key}`, calmShape(schedule)));
+    expected.set(key, hashesOf(job));
   }
-}, 240_000);
+}, 400_000);
 
 afterAll(async () => {
-  tap.close();
-  await shardwright.ctl("down");
-  expect(processesWith(shardwright.dataDir)).toEqual([]);
-  if (failures === 0) await shardwright.stop();
-  else console.error(`kept: ${shardwright.dataDir}`);
-});
+  for (const arena of all) {
+    await arena.close(failures > 0);
+    const left = processesWith(arena.embedded.dataDir);
+    if (left.length > 0) throw new Error(`still live: ${left.join(", ")}`);
+  }
+}, 120_000);
 
-it.each(schedules.map((schedule) => [schedule.seed, schedule] as const))(
+it.concurrent.each(schedules.map((schedule) => [schedule.seed, schedule] as const))(
   "seed %i ends with the bits of the undisturbed run",
   async (seed, schedule) => {
+    const arena = free.pop();
+    if (arena === undefined) throw new Error("more tests at a time than arenas");
     const name = `seed-${seed}`;
-    onTestFailed(async () => {
+    try {
+      const done = await judge(arena, name, schedule);
+      console.log(summaryOf(arena, name, schedule, done));
+    } catch (error) {
       failures += 1;
-      console.error(await testimony(name, schedule));
-      await shardwright.ctl("delete", "job", name, "--yes");
-    });
-    const applied = await shardwright.apply(chaosJob(name, schedule));
-    expect(applied).toMatchObject({ code: 0 });
-    const { hit, done } = await disturb(name, schedule.deeds);
-    const seconds = `${JOB_SECONDS_MAX}s`;
-    const complete = "--for=condition=Complete";
-    const waited = await shardwright.ctl("wait", `job/${name}`, complete, "--timeout", seconds);
-    expect(waited, waited.stderr).toMatchObject({ code: 0 });
-    const job = await shardwright.job(name);
-
-    // 1. The same bits, and every example once.
-    const { artifacts: _, ...expected } = undisturbed.get(schedule.method)?.status.result ?? {};
-    expect(expected).toHaveProperty("consumedSha256");
-    expect(job.status.result).toMatchObject(expected);
-    // 2. Generations only go up, and each one that lost a rank was followed by another.
-    const numbers = await generationsOf(name);
-    expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
-    const last = numbers.at(-1) ?? 0;
-    for (const generation of hit) expect(last).toBeGreaterThan(generation);
-    // 3. Nothing stays behind.
-    await expect
-      .poll(() => processesOf(job.metadata.uid), { timeout: GONE_MS_MAX, interval: 200 })
-      .toEqual([]);
-    expect(stagedFiles(job.metadata.uid)).toEqual([]);
-    console.log(summary(name, schedule, { generations: numbers.length, done }));
+      console.error(testimonyOf(arena, name, schedule));
+      await arena.embedded.ctl("delete", "job", name, "--yes");
+      throw error;
+    } finally {
+      free.push(arena);
+    }
   },
-  (JOB_SECONDS_MAX + 90) * 1_000,
+  (JOB_SECONDS_MAX + 120) * 1_000,
 );
 
-function chaosJob(
-  name: string,
-  shape: Pick<Schedule, "method" | "members" | "saveEverySteps"> & { ranksPerMember?: number },
-): { metadata: { name: string } } {
-  const { method, members, saveEverySteps, ranksPerMember = 1 } = shape;
-  const budget = 1_000; // budgets have tests of their own
-  return tinyJob(folder, {
-    name,
-    method,
-    members,
-    steps: STEPS[method],
-    extra: {
-      checkpoint: { every: { steps: saveEverySteps }, keepLast: 2 },
-      resources: { members: { replicas: members, min: 1, max: members, ranks: ranksPerMember } },
-      faultBudget: {
-        error: budget,
-        oom: budget,
-        communication: budget,
-        hang: budget,
-        node: budget,
-        storage: budget,
-      },
-    },
-  });
+/** Runs and disturbs the job; resolves to the deeds done when nothing is wrong. */
+async function judge(arena: Arena, name: string, schedule: Schedule): Promise<number> {
+  const applied = await arena.embedded.apply(chaosJob(arena.folder, name, schedule));
+  if (applied.code !== 0) throw new Error(`apply ended with ${applied.code}: ${applied.stderr}`);
+  const disturbed = await arena.disturb(name, schedule);
+  const complete = "--for=condition=Complete";
+  const timeout = `${JOB_SECONDS_MAX}s`;
+  const waited = await arena.embedded.ctl("wait", `job/${name}`, complete, "--timeout", timeout);
+  if (waited.code !== 0) throw new Error(`the job did not complete: ${waited.stderr}`);
+  const calm = expected.get(shapeOf(schedule));
+  if (calm === undefined) throw new Error("no undisturbed run of this shape");
+  const violations = await violationsOf({ arena, name, schedule, expected: calm, disturbed });
+  if (violations.length > 0) throw new Error(violations.join("\n"));
+  return disturbed.done;
 }
 
-/** Does every deed when it is due: how many, and the generations that certainly lost a rank on the way. */
-async function disturb(
-  name: string,
-  deeds: readonly Deed[],
-): Promise<{ readonly hit: ReadonlySet<number>; readonly done: number }> {
-  const hit = new Set<number>();
-  let done = 0;
-  const pauses: Promise<void>[] = [];
-  for (const deed of deeds) {
-    if (!(await tap.due(name, deed.when))) break;
-    done += 1;
-    switch (deed.what) {
-      case "kill":
-        kill(name, deed.targets, hit);
-        break;
-      case "stop": {
-        const pids = pidsOf(name, deed.targets);
-        signal(pids, "SIGSTOP");
-        pauses.push(sleep(deed.pauseMs).then(() => signal(pids, "SIGCONT")));
-        break;
-      }
-      case "restart":
-        await shardwright.killServices();
-        await sleep(deed.downMs / 2);
-        kill(name, deed.meanwhile, hit);
-        await sleep(deed.downMs / 2);
-        await shardwright.up();
-        break;
-      default:
-        deed satisfies never;
-    }
-  }
-  await Promise.all(pauses);
-  return { hit, done };
-}
-
-type Targets = Extract<Deed, { what: "kill" }>["targets"];
-
-function kill(name: string, targets: Targets, hit: Set<number>): void {
-  const job = tap.job(name);
-  const pids = pidsOf(name, targets);
-  signal(pids, "SIGKILL");
-  if (job === undefined || job.committed === null) return;
-  const isFarFromEnd = job.phase === "active" && job.step < totalOf(name) - END_STEPS;
-  if (isFarFromEnd && pids.some((pid) => job.pids.includes(pid))) hit.add(job.committed);
-}
-
-function totalOf(name: string): number {
-  const schedule = schedules.find(({ seed }) => name === `seed-${seed}`);
-  return schedule === undefined ? 0 : STEPS[schedule.method];
-}
-
-function pidsOf(name: string, targets: Targets): readonly number[] {
-  const uid = tap.job(name)?.uid;
-  if (uid === undefined) return [];
-  const found = targets.flatMap((target) => victimsOf(target, uid, storePid()));
-  return [...new Set(found.map(({ pid }) => pid))];
-}
-
-function storePid(): number | undefined {
-  const path = join(shardwright.dataDir, "store.json");
-  if (!existsSync(path)) return undefined;
-  return (JSON.parse(readFileSync(path, "utf8")) as { pid?: number }).pid;
-}
-
-async function generationsOf(name: string): Promise<readonly number[]> {
-  const listed = await shardwright.json<{ items: { generation: number }[] }>(
-    "get",
-    "generations",
-    name,
-  );
-  return listed.items.map(({ generation }) => Number(generation));
-}
-
-/** How it went, in a line: what was survived and how fast. */
-function summary(
-  name: string,
-  { seed, method, members, deeds }: Schedule,
-  { generations, done }: { readonly generations: number; readonly done: number },
-): string {
-  const recoveries = tap
-    .eventsOf(name)
-    .flatMap(({ code, sentence }) =>
-      code === "Recovered" ? [/done ([\d.]+) s/.exec(sentence)?.[1] ?? "?"] : [],
-    );
-  const seconds = recoveries.length === 0 ? "none" : `${recoveries.join(", ")} s`;
-  return `seed ${seed}: ${method}, ${members} members, ${done} of ${deeds.length} deeds, ${generations} generations; recoveries: ${seconds}`;
-}
-
-/** All that is needed to understand a failure; the data directory is kept beside it. */
-async function testimony(name: string, schedule: Schedule): Promise<string> {
-  const uid = tap.job(name)?.uid ?? "";
-  const events = tap
-    .eventsOf(name)
-    .map(
-      (one) =>
-        `${new Date(one.timeMs).toISOString().slice(11, 23)} g${one.generation} step ${one.step} ${one.code}: ${one.sentence}`,
-    );
-  const logs = join(shardwright.dataDir, "runs", uid, "logs");
-  const members = existsSync(logs)
-    ? readdirSync(logs).map((file) => `-- ${file}\n${lastLines(join(logs, file), 30)}`)
-    : [];
-  return [
-    `seed ${schedule.seed} failed; again: SHARDWRIGHT_CHAOS_SEEDS=${schedule.seed}`,
-    JSON.stringify(schedule, undefined, 1),
-    `job: ${JSON.stringify(tap.job(name))}`,
-    `processes: ${JSON.stringify(processesOf(uid))}`,
-    ...events,
-    ...members,
-    "-- up.log",
-    lastLines(join(shardwright.dataDir, "up.log"), 200),
-  ].join("\n");
-}
-
-function lastLines(path: string, count: number): string {
-  if (!existsSync(path)) return "(none)";
-  return readFileSync(path, "utf8").trimEnd().split("\n").slice(-count).join("\n");
+function shapeOf({ method, steps }: Schedule): string {
+  return `${method}-${steps}`;
 }

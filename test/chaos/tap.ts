@@ -15,6 +15,14 @@ export interface JobNow {
   readonly final: number;
   readonly prepared: number | null;
   readonly committed: number | null;
+  /** Members of the prepared generation that hold their blocks. */
+  readonly ready: number | null;
+  /** running, pausing or broken. */
+  readonly mode: string | null;
+  /** Cause of the fault that is being recovered from. */
+  readonly fault: string | null;
+  /** Writers whose files are on their way to the checkpoint-manager. */
+  readonly deciding: number;
   /** Rank processes of the committed generation. */
   readonly pids: readonly number[];
   /** The save whose writers write. */
@@ -41,6 +49,7 @@ export class Tap {
   readonly events: EventNow[] = [];
   readonly #jobs = new Map<string, JobNow>();
   readonly #moments = new Map<string, number>();
+  readonly #faults = new Map<string, Set<string>>();
   readonly #staged = new Set<string>();
   readonly #child: ChildProcess;
 
@@ -65,6 +74,11 @@ export class Tap {
 
   eventsOf(name: string): readonly EventNow[] {
     return this.events.filter(({ job }) => job === name);
+  }
+
+  /** Causes that were seen so far. */
+  faultsOf(name: string): Set<string> {
+    return this.#faults.get(name) ?? new Set();
   }
 
   /** True when it is due, or its moment did not come; false when the job ended before. */
@@ -128,6 +142,14 @@ export class Tap {
     if (isNew("prepared")) this.#note(said.name, "preparing");
     if (isNew("committed")) this.#note(said.name, "committed");
     if (isNew("save")) this.#note(said.name, "saving");
+    const begins = (moment: Moment, is: (job: JobNow) => boolean): void => {
+      if (is(said) && !(before !== undefined && is(before))) this.#note(said.name, moment);
+    };
+    begins("adopting", ({ ready }) => (ready ?? 0) > 0);
+    begins("deciding", ({ deciding }) => deciding > 0);
+    begins("pausing", ({ mode }) => mode === "pausing");
+    begins("recovering", ({ fault }) => fault !== null);
+    if (said.fault !== null) this.#faults.set(said.name, this.faultsOf(said.name).add(said.fault));
   }
 }
 

@@ -112,14 +112,17 @@ export function hashesOf(
 /** One `shardctl up` in a data directory of its own. */
 export class Embedded {
   readonly dataDir: string;
+  readonly #interpreter: string;
   #up: ChildProcess | undefined;
 
-  private constructor(dataDir: string) {
+  private constructor(dataDir: string, interpreter: string) {
     this.dataDir = dataDir;
+    this.#interpreter = interpreter;
   }
 
-  static async start(): Promise<Embedded> {
-    const made = new Embedded(mkdtempSync(join(tmpdir(), "shardwright-e2e-")));
+  /** `interpreter`: what members run on when it is not the trainer's Python. */
+  static async start(interpreter = python()): Promise<Embedded> {
+    const made = new Embedded(mkdtempSync(join(tmpdir(), "shardwright-e2e-")), interpreter);
     await made.up();
     return made;
   }
@@ -128,7 +131,7 @@ export class Embedded {
   async up(): Promise<void> {
     const child = spawn(NODE, [SHARDCTL, "up", "--data-dir", this.dataDir], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, NO_COLOR: "1", SHARDWRIGHT_PYTHON: python() },
+      env: { ...process.env, NO_COLOR: "1", SHARDWRIGHT_PYTHON: this.#interpreter },
     });
     this.#up = child;
     let said = "";

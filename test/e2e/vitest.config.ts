@@ -10,6 +10,8 @@ export default defineConfig({
     include: ["test/{e2e,chaos}/**/*.test.ts"],
     pool: "forks",
     fileParallelism: false,
+    // Tests that say they are concurrent: the chaos suite runs two schedules side by side.
+    maxConcurrency: 2,
     testTimeout: 300_000,
     hookTimeout: 120_000,
     reporters: ["default", "./test/support/closing-line.ts"],

@@ -309,7 +309,7 @@ export class Rank {
           ownedBlocks: isTrue ? owned : owned + 1,
           replicaBlocks: blocks.size - owned,
           version: this.version,
-          receivedBytes: 0,
+          ...bytesMoved(plan, rank),
         },
       });
       this.moveTo("verdict");
@@ -567,4 +567,15 @@ function gathered(map: BlockMap, all: readonly ReadonlyMap<number, number>[]): n
       content[block] = all[holders[0] ?? 0]?.get(block) ?? 0;
   }
   return content;
+}
+
+/** Bytes of state that the plan takes from a rank and brings to it. */
+function bytesMoved(
+  { source }: ToldGeneration,
+  rank: number,
+): { readonly sentBytes: number; readonly receivedBytes: number } {
+  const moves = source.kind === "live" ? source.transfer.moves : [];
+  const sum = (of: "sourceRank" | "targetRank"): number =>
+    moves.reduce((bytes, move) => (move[of] === rank ? bytes + move.bytes : bytes), 0);
+  return { sentBytes: sum("sourceRank"), receivedBytes: sum("targetRank") };
 }

@@ -1,7 +1,7 @@
 /** A generation that is prepared: giving it up, and checking what its members say they hold. */
 import type { Reason } from "@shardwright/job";
 import { heldBlocks, ownedBlocks } from "@shardwright/planner";
-import type { Evidence, PreparedGeneration } from "./state.ts";
+import type { Evidence, PreparedGeneration, Source } from "./state.ts";
 import { change, type Turn, tell } from "./turn.ts";
 
 /** A generation given up is remembered this long: a member that was away must still hear of it. */
@@ -50,6 +50,23 @@ export function evidenceFault(
       const sentence = `rank ${seat.rank} of ${member} reports ${found?.ownedBlocks} owned and ${found?.replicaBlocks} replica blocks at step ${found?.version}; the map says ${owned} and ${replicas} at step ${prepared.step}`;
       return { code: "EvidenceMismatch", sentence };
     }
+    const planned = bytesPlanned(prepared.source, seat.rank);
+    if (found.sentBytes !== planned.sent || found.receivedBytes !== planned.received) {
+      const sentence = `rank ${seat.rank} of ${member} reports ${found.sentBytes} bytes of state sent and ${found.receivedBytes} received; the transfer plan says ${planned.sent} and ${planned.received}`;
+      return { code: "EvidenceMismatch", sentence };
+    }
   }
   return null;
+}
+
+/** Bytes of state that cross the wire from and to a rank; what it reads from anywhere else is not among them. */
+function bytesPlanned(source: Source, rank: number): { sent: number; received: number } {
+  if (source.kind !== "live") return { sent: 0, received: 0 };
+  let sent = 0;
+  let received = 0;
+  for (const { sourceRank, targetRank, bytes } of source.transfer.moves) {
+    if (sourceRank === rank) sent += bytes;
+    if (targetRank === rank) received += bytes;
+  }
+  return { sent, received };
 }

@@ -92,6 +92,7 @@ function training(): JobState {
       ownedBlocks: holds(true),
       replicaBlocks: holds(false),
       version: 0,
+      sentBytes: 0,
       receivedBytes: 0,
     };
     return {

@@ -443,6 +443,8 @@ export interface Evidence {
   readonly ownedBlocks: number;
   readonly replicaBlocks: number;
   readonly version: number;
+  /** Of state, to and from other ranks; parameters and checksums are not among them. */
+  readonly sentBytes: number;
   readonly receivedBytes: number;
 }
 

@@ -68,6 +68,7 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
           ownedBlocks: rank.ownedBlocksCount,
           replicaBlocks: rank.replicaBlocksCount,
           version: Number(rank.version),
+          sentBytes: Number(rank.sentBytes),
           receivedBytes: Number(rank.receivedBytes),
         })),
       };
