@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, it } from "vitest";
 import { fixtures, hashesOf } from "../e2e/harness.ts";
 import { Arena, calmShape, chaosJob } from "./arena.ts";
+import { JOB_SECONDS_MAX, judge } from "./judge.ts";
 import { type Schedule, scheduleOf, seedsOf } from "./schedule.ts";
 import { summaryOf, testimonyOf } from "./testimony.ts";
-import { type Hashes, violationsOf } from "./verdict.ts";
+import type { Hashes } from "./verdict.ts";
 import { processesWith } from "./victims.ts";
 
 // Real processes, killed and stopped at drawn instants; the hashes of the undisturbed runs are the oracle.
@@ -12,7 +13,6 @@ import { processesWith } from "./victims.ts";
 const SEEDS = seedsOf(process.env["SHARDWRIGHT_CHAOS_SEEDS"] ?? "1-40");
 // Tiny jobs wait more than they compute: two at a time fill two cores.
 const ARENAS = Math.min(2, SEEDS.length);
-const JOB_SECONDS_MAX = 180;
 
 const schedules = SEEDS.map(scheduleOf);
 const expected = new Map<string, Hashes>();
@@ -49,7 +49,10 @@ it.concurrent.each(schedules.map((schedule) => [schedule.seed, schedule] as cons
     if (arena === undefined) throw new Error("more tests at a time than arenas");
     const name = `seed-${seed}`;
     try {
-      const done = await judge(arena, name, schedule);
+      const calm = expected.get(shapeOf(schedule));
+      if (calm === undefined) throw new Error("no undisturbed run of this shape");
+      const { done, violations } = await judge(arena, name, schedule, calm);
+      if (violations.length > 0) throw new Error(violations.join("\n"));
       console.log(summaryOf(arena, name, schedule, done));
     } catch (error) {
       failures += 1;
@@ -62,22 +65,6 @@ it.concurrent.each(schedules.map((schedule) => [schedule.seed, schedule] as cons
   },
   (JOB_SECONDS_MAX + 120) * 1_000,
 );
-
-/** Runs and disturbs the job; resolves to the deeds done when nothing is wrong. */
-async function judge(arena: Arena, name: string, schedule: Schedule): Promise<number> {
-  const applied = await arena.embedded.apply(chaosJob(arena.folder, name, schedule));
-  if (applied.code !== 0) throw new Error(`apply ended with ${applied.code}: ${applied.stderr}`);
-  const disturbed = await arena.disturb(name, schedule);
-  const complete = "--for=condition=Complete";
-  const timeout = `${JOB_SECONDS_MAX}s`;
-  const waited = await arena.embedded.ctl("wait", `job/${name}`, complete, "--timeout", timeout);
-  if (waited.code !== 0) throw new Error(`the job did not complete: ${waited.stderr}`);
-  const calm = expected.get(shapeOf(schedule));
-  if (calm === undefined) throw new Error("no undisturbed run of this shape");
-  const violations = await violationsOf({ arena, name, schedule, expected: calm, disturbed });
-  if (violations.length > 0) throw new Error(violations.join("\n"));
-  return disturbed.done;
-}
 
 function shapeOf({ method, steps }: Schedule): string {
   return `${method}-${steps}`;

@@ -41,7 +41,13 @@ const STAGES = [
   },
   {
     name: "end to end",
-    command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts"],
+    command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts", "test/e2e/"],
+    needs: "python",
+    counts: "vitest",
+  },
+  {
+    name: "chaos",
+    command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts", "test/chaos/"],
     needs: "python",
     counts: "vitest",
   },
