@@ -12,7 +12,10 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ["packages/*/src/**/*.test.ts", "test/{tidy,sim,scenarios,contract}/**/*.test.ts"],
+    include: [
+      "packages/*/src/**/*.test.ts",
+      "test/{tidy,sim,model,scenarios,contract}/**/*.test.ts",
+    ],
     pool: "threads",
     isolate: false,
     reporters: ["default", "./test/support/closing-line.ts"],

@@ -177,6 +177,13 @@ export const MUTANTS: readonly Mutant[] = [
     instead: ") return;",
   },
   {
+    name: "end a leaver that sits in the new generation",
+    file: "formation.ts",
+    rule: "leaving && !seats.some(({ member }) => member === name);",
+    instead: "leaving;",
+    onlyBySearch: true,
+  },
+  {
     name: "release nobody when the job fails",
     file: "ending.ts",
     rule: `live === null ? [] : [{ id: "release", kind: "release", why: phase }]`,

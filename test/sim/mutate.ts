@@ -11,6 +11,8 @@ export interface Mutant extends Edit {
   readonly name: string;
   /** Where two rules guard the same thing, the other one goes as well. */
   readonly and?: Edit;
+  /** Its loss shows only in worlds that test/model searches. */
+  readonly onlyBySearch?: true;
 }
 
 export interface Edit {

@@ -263,14 +263,17 @@ function redoneText(steps: number): string {
   return `; ${steps === 1 ? "1 step is" : `${steps} steps are`} computed again`;
 }
 
-/** Nobody sits there any more: what is left of those who were asked to leave is ended. */
-function dismissLeavers(turn: Turn): void {
-  for (const { name, incarnation, leaving } of turn.live.members) {
-    if (!leaving) continue;
+/** Who was asked to leave and has no seat is ended. One asked while this generation was made sits in it until the next. */
+function dismissLeavers(turn: Turn, seats: GenerationPlan["seats"]): void {
+  const leaves = ({ name, leaving }: MemberState): boolean =>
+    leaving && !seats.some(({ member }) => member === name);
+  for (const member of turn.live.members) {
+    if (!leaves(member)) continue;
+    const { name, incarnation } = member;
     const id = `stop:${name}:${incarnation}`;
     want(turn, { id, kind: "stopMember", member: name, incarnation });
   }
-  change(turn, { members: turn.live.members.filter(({ leaving }) => !leaving) });
+  change(turn, { members: turn.live.members.filter((member) => !leaves(member)) });
 }
 
 function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
@@ -311,5 +314,5 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
     sentence: `generation ${plan.number} with ${ranksText(plan.seats.length)}, from step ${plan.step}`,
   };
   tell(turn, "GenerationCommitted", turn.reason.sentence);
-  dismissLeavers(turn);
+  dismissLeavers(turn, plan.seats);
 }
