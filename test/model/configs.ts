@@ -28,7 +28,7 @@ function config(name: string, kinds: readonly FaultKind[], more: Partial<Searche
 
 export const CONFIGS: readonly Searched[] = [
   config("2 members, nothing goes wrong", [], { faults: 0, isSmall: true }),
-  config("2 members become 1", [], { faults: 0, scales: [1] }),
+  config("2 members become 1", [], { copies: 2, faults: 0, scales: [1] }),
   config("2 members, a rank dies", ["rankDies"], { totalSteps: 1 }),
   config("2 members, no copies, a member dies", ["memberDies"], { method: "full" }),
   config("2 members, the control plane ends", ["crash"], { totalSteps: 1 }),

@@ -2,6 +2,7 @@
 
 import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
 import type { JobFacts, JobState } from "../../packages/control-plane/src/core/state.ts";
+import { NOTHING_TALLIED } from "../../packages/control-plane/src/core/tally.ts";
 import type { Core } from "../sim/plane.ts";
 import { aPlan, aSpec } from "../support/job-builder.ts";
 import { canonicalText, fingerprint } from "./canon.ts";
@@ -239,6 +240,7 @@ function queued({ members, method, copies, blocks, saveEverySteps }: Config): Jo
     reason: { code: "Submitted", sentence: "" },
     effects: [],
     ledger: openLedger(0),
+    tallies: NOTHING_TALLIED,
     sinceMs: 0,
   };
 }

@@ -124,8 +124,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "restore while holders are away for a moment",
     file: "formation.ts",
-    rule: "if (needsState && waitsForHolders(turn)) return;",
-    instead: "",
+    rule: "if (needsState && (waitsForHolders(turn) || waitsForSnapshots(turn, offered))) return;",
+    instead: "if (needsState && waitsForSnapshots(turn, offered)) return;",
   },
   {
     name: "seat by slot only",

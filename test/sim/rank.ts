@@ -264,6 +264,9 @@ export class Rank {
         return blockAtStart(block);
       case "checkpoint":
         return this.world.desk.restored(source.commit, block);
+      case "snapshot":
+        // The agents of this simulation keep none.
+        return undefined;
       case "live": {
         if (old.has(block)) return old.get(block);
         const carries = source.transfer.moves.find(
