@@ -37,8 +37,30 @@ test("a journal that a newer release has written is refused, not touched", async
   database.exec("INSERT INTO migrations (number) VALUES (99)");
   database.close();
   await expect(openSqliteJournal({ path, now: Date.now })).rejects.toThrow(
-    "the journal has schema 99, this release knows up to 1",
+    "the journal has schema 99, this release knows up to 2",
   );
+  rmSync(directory, { recursive: true });
+});
+
+test("jobs of an earlier release: finished ones get empty books, unfinished ones are refused", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "shardwright-journal-"));
+  const path = join(directory, "control-plane.sqlite");
+  const journal = await openSqliteJournal({ path, now: Date.now });
+  const { ledger: _, tallies: __, measure: ___, ...status } = newJob("old").status;
+  await journal.create({ ...newJob("old"), status: status as never }, []);
+  await journal.close();
+  const edit = (sql: string): void => {
+    const database = new DatabaseSync(path);
+    database.exec(sql);
+    database.close();
+  };
+  edit("DELETE FROM migrations WHERE number = 2");
+  await expect(openSqliteJournal({ path, now: Date.now })).rejects.toThrow("unfinished jobs (old)");
+  edit("UPDATE jobs SET is_final = 1");
+  const reopened = await openSqliteJournal({ path, now: Date.now });
+  const found = await reopened.find("default", "old");
+  expect(found?.status).toEqual(newJob("old").status);
+  await reopened.close();
   rmSync(directory, { recursive: true });
 });
 

@@ -1,8 +1,12 @@
 import { JOURNAL_TABLES } from "./migrations/0001-journal.ts";
+import { openBooks } from "./migrations/0002-books.ts";
 import type { Queries, SqlDatabase } from "./sql-database.ts";
 
 /** In the order they are applied; one that was released never changes. */
-const MIGRATIONS: readonly (readonly string[])[] = [JOURNAL_TABLES];
+const MIGRATIONS: readonly (readonly Statement[])[] = [JOURNAL_TABLES, [openBooks]];
+
+/** SQL, or a change that reads what it writes. */
+type Statement = string | ((queries: Queries) => Promise<void>);
 
 /** Column type of keys: sorts by bytes, so that pages have the same order everywhere. */
 export type KeyText = "TEXT" | 'TEXT COLLATE "C"';
@@ -22,7 +26,9 @@ export async function migrate(database: SqlDatabase, keyText: KeyText): Promise<
     }
     for (let number = applied + 1; number <= MIGRATIONS.length; number++) {
       for (const statement of MIGRATIONS[number - 1] ?? []) {
-        await queries.run(statement.replaceAll("KEY_TEXT", keyText));
+        if (typeof statement === "string")
+          await queries.run(statement.replaceAll("KEY_TEXT", keyText));
+        else await statement(queries);
       }
       await queries.run("INSERT INTO migrations (number) VALUES ($1)", number);
     }
