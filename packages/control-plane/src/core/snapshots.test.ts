@@ -1,6 +1,13 @@
+import { mapBlocks } from "@shardwright/planner";
 import { describe, expect, it } from "vitest";
-import { copiesOf, lineAfter, newestComplete, newestStep } from "./snapshots.ts";
-import type { LineEntry, MemberState, SnapshotHolding } from "./state.ts";
+import { copiesOf, lineAfter, newestComplete, newestStep, snapshotSource } from "./snapshots.ts";
+import type {
+  CommittedGeneration,
+  LineEntry,
+  Live,
+  MemberState,
+  SnapshotHolding,
+} from "./state.ts";
 
 const BLOCKS = 6;
 
@@ -140,3 +147,40 @@ function bruteForce(
   }
   return null;
 }
+
+describe("snapshotSource", () => {
+  const blockMap = mapBlocks({
+    elements: BLOCKS * 8,
+    blockElements: 8,
+    ranks: ["m0", "m1"].map((failureDomain, rank) => ({ rank, weight: 1, failureDomain })),
+    copies: 1,
+  });
+  const source = (lastStep: number | null) =>
+    snapshotSource({
+      live: {
+        members: [
+          { name: "m0", snapshots: [held(1, 4, [0, 4])] },
+          { name: "m1", snapshots: [held(1, 4, [2, 4])] },
+        ],
+        line: lineOf([1, 0]),
+        lastCommit: lastStep === null ? null : { step: lastStep },
+      } as unknown as Live,
+      committed: { number: 1 } as CommittedGeneration,
+      seated: [{ member: "m0" }, { member: "m1" }],
+      number: 2,
+      blockMap,
+    });
+
+  it("is not taken where a checkpoint is of a later step", () => {
+    expect(source(null)).toMatchObject({ kind: "snapshot", generation: 1, step: 4 });
+    expect(source(4)).toMatchObject({ kind: "snapshot", step: 4 });
+    expect(source(5)).toBeNull();
+  });
+
+  it("moves what a rank's own agent has not, and nothing else", () => {
+    const owners = blockMap.runs.map(({ holders }) => holders[0]);
+    expect(owners).toEqual([0, 1]);
+    // m0 owns 0..2 and has 0..3; m1 owns 3..5 and has 2..5: everything is at hand.
+    expect(source(null)?.transfer.moves).toEqual([]);
+  });
+});
