@@ -1,9 +1,10 @@
 """Tokens per second of one LoRA step on the CPU: ours against HF Trainer + PEFT, same model, rows and run.
 
-`python test/bench/lora_speed.py MODEL_DIRECTORY CHAT_ROWS.jsonl [--steps 8]` prints one JSON object. Both
-use both cores: HF Trainer as one process with two threads on padded batches (its defaults), ours as two ranks
-of one thread. Only real tokens count, padding does not. The two take turns, three rounds each; the figure is
-the ratio of medians. Needs nothing else running.
+`python test/bench/lora_speed.py MODEL_DIRECTORY CHAT_ROWS.jsonl [--short]` prints one JSON object: a table
+over the rows of one of our micro-batches, the batch is the same for all. Both use both cores: HF Trainer as
+one process with two threads on padded batches (its defaults), ours as two ranks of one thread. Only real
+tokens count, padding does not. The sides take turns, round by round; the figures are ratios of medians.
+Needs nothing else running.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-BATCH_ROWS = 4
+BATCH_ROWS = 8
+MICRO_BATCH_ROWS = (1, 2, 4)
+"""Ours; each of two ranks has half of the batch, 4 rows are all of it at once."""
 ROUNDS = 3
 WARM_UP_STEPS = 2
 LORA = {"r": 16, "alpha": 32}
 
 
-def encode(model: str, rows: Path) -> list[dict[str, list[int]]]:
-    """Ids, and labels of the assistant's turn, of every row."""
+def encode(model: str, rows: Path, count: int | None = None) -> list[dict[str, list[int]]]:
+    """Ids, and labels of the assistant's turn, of every row; `count` of them, from the first again after the
+    last."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -36,7 +40,7 @@ def encode(model: str, rows: Path) -> list[dict[str, list[int]]]:
         whole = tokenizer.apply_chat_template(messages, tokenize=False).rstrip("\n")
         ids, shown = tokenizer(whole)["input_ids"], len(tokenizer(prompt)["input_ids"])
         encoded.append({"input_ids": ids, "labels": [-100] * shown + ids[shown:]})
-    return encoded
+    return encoded if count is None else [encoded[index % len(encoded)] for index in range(count)]
 
 
 def hugging_face(model: str, rows: Path, steps: int) -> dict[str, float]:
@@ -54,7 +58,7 @@ def hugging_face(model: str, rows: Path, steps: int) -> dict[str, float]:
 
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    data = encode(model, rows)[: BATCH_ROWS * (steps + WARM_UP_STEPS)]
+    data = encode(model, rows, BATCH_ROWS * (steps + WARM_UP_STEPS))
     tuned = get_peft_model(
         AutoModelForCausalLM.from_pretrained(model),
         LoraConfig(r=LORA["r"], lora_alpha=LORA["alpha"], target_modules="all-linear", task_type="CAUSAL_LM"),
@@ -66,13 +70,22 @@ def hugging_face(model: str, rows: Path, steps: int) -> dict[str, float]:
             marks.append(time.perf_counter())
 
     arguments = TrainingArguments(
-        output_dir="/tmp/shardwright-bench", max_steps=steps + WARM_UP_STEPS, per_device_train_batch_size=BATCH_ROWS,
-        learning_rate=2e-3, report_to=[], save_strategy="no", logging_steps=1000, use_cpu=True, disable_tqdm=True,
+        output_dir="/tmp/shardwright-bench",
+        max_steps=steps + WARM_UP_STEPS,
+        per_device_train_batch_size=BATCH_ROWS,
+        learning_rate=2e-3,
+        report_to=[],
+        save_strategy="no",
+        logging_steps=1000,
+        use_cpu=True,
+        disable_tqdm=True,
     )
     tokenizer = AutoTokenizer.from_pretrained(model)
     collator = DataCollatorForSeq2Seq(tokenizer, padding=True)
     sampler_free = [dict(row, attention_mask=[1] * len(row["input_ids"])) for row in data]
-    trainer = Trainer(model=tuned, args=arguments, train_dataset=sampler_free, data_collator=collator, callbacks=[Marks()])
+    trainer = Trainer(
+        model=tuned, args=arguments, train_dataset=sampler_free, data_collator=collator, callbacks=[Marks()]
+    )
     trainer.train()
     tokens = sum(len(row["input_ids"]) for row in data) * steps / (steps + WARM_UP_STEPS)
     seconds = marks[-1] - marks[WARM_UP_STEPS - 1]
@@ -83,6 +96,10 @@ def peak_rss() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def median_of(results: list[dict[str, float]]) -> float:
+    return statistics.median(result["tokens_per_second"] for result in results)
 
 
 def child(arguments: list[str]) -> dict[str, float]:
@@ -100,7 +117,11 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("rows", type=Path)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument(
+        "--short", action="store_true", help="one round of two steps: only shows that it works"
+    )
     parser.add_argument("--side", choices=["hf", "ours"])
+    parser.add_argument("--micro-batch-rows", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.side == "hf":
         print(json.dumps(hugging_face(arguments.model, arguments.rows, arguments.steps)))
@@ -108,16 +129,26 @@ def main() -> None:
     if arguments.side == "ours":
         from lora_speed_ours import ours
 
-        print(json.dumps(ours(arguments.model, arguments.rows, arguments.steps)))
+        print(json.dumps(ours(arguments.model, arguments.rows, arguments.steps, arguments.micro_batch_rows)))
         return
-    common = [arguments.model, str(arguments.rows), "--steps", str(arguments.steps)]
-    sides: dict[str, list[dict[str, float]]] = {"hf": [], "ours": []}
-    for _ in range(ROUNDS):
-        for side, results in sides.items():
-            results.append(child([*common, "--side", side]))
-    median = {
-        side: statistics.median(result["tokens_per_second"] for result in results) for side, results in sides.items()
-    }
+    rounds, steps = (1, 2) if arguments.short else (ROUNDS, arguments.steps)
+    common = [arguments.model, str(arguments.rows), "--steps", str(steps)]
+    hf: list[dict[str, float]] = []
+    ours_by_rows: dict[int, list[dict[str, float]]] = {rows: [] for rows in MICRO_BATCH_ROWS}
+    for _ in range(rounds):
+        hf.append(child([*common, "--side", "hf"]))
+        for rows, results in ours_by_rows.items():
+            results.append(child([*common, "--side", "ours", "--micro-batch-rows", str(rows)]))
+    hf_median = median_of(hf)
+    table = [
+        {
+            "micro_batch_rows": rows,
+            "tokens_per_second": round(median_of(results), 1),
+            "ratio": round(median_of(results) / hf_median, 3),
+            "peak_rss_mib": round(max(result["peak_rss_bytes"] for result in results) / 2**20, 1),
+        }
+        for rows, results in ours_by_rows.items()
+    ]
     import torch
     import transformers
 
@@ -125,9 +156,13 @@ def main() -> None:
         json.dumps(
             {
                 "bench": "lora_speed",
-                "tokens_per_second": median,
-                "ratio": median["ours"] / median["hf"],
-                "rounds": sides,
+                "command": " ".join(["python", "test/bench/lora_speed.py", *sys.argv[1:]]),
+                "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "batch_rows": BATCH_ROWS,
+                "hf_tokens_per_second": round(hf_median, 1),
+                "hf_peak_rss_mib": round(max(result["peak_rss_bytes"] for result in hf) / 2**20, 1),
+                "ours": table,
+                "rounds": {"hf": hf, "ours": ours_by_rows},
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
                 "machine": f"{platform.machine()}, {platform.processor() or 'cpu'}",

@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 RANKS = 2
-BATCH_ROWS = 4
-WARM_UP_STEPS = 2
 BLOCK_ELEMENTS = 8192
 
 
@@ -50,19 +48,28 @@ class EncodedRows:
         return int(self._rows[index].learned[1:].sum())
 
 
-def ours(model: str, rows: Path, steps: int) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Task:
+    model: str
+    encoded: list[dict[str, list[int]]]
+    steps: int
+    micro_batch_rows: int
+
+
+def ours(model: str, rows: Path, steps: int, micro_batch_rows: int) -> dict[str, float]:
     """Real tokens per second over the measured steps, and the peak memory of the larger rank."""
-    from lora_speed import encode
+    from lora_speed import BATCH_ROWS, WARM_UP_STEPS, encode
     from torch._C._distributed_c10d import TCPStore
 
-    encoded = encode(model, rows)[: BATCH_ROWS * (steps + WARM_UP_STEPS)]
+    encoded = encode(model, rows, BATCH_ROWS * (steps + WARM_UP_STEPS))
+    task = Task(model, encoded, steps, micro_batch_rows)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     context = get_context("spawn")
     pipes: list[Connection] = []
     processes = []
     for rank in range(RANKS):
         mine, theirs = context.Pipe()
-        process = context.Process(target=_rank, args=(theirs, model, encoded, rank, store.port, steps))
+        process = context.Process(target=_rank, args=(theirs, task, rank, store.port))
         process.start()
         pipes.append(mine)
         processes.append(process)
@@ -77,13 +84,16 @@ def ours(model: str, rows: Path, steps: int) -> dict[str, float]:
     }
 
 
-def _rank(pipe: Connection, model: str, encoded: list[dict[str, list[int]]], rank: int, port: int, steps: int) -> None:
+def _rank(pipe: Connection, task: Task, rank: int, port: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
+    from lora_speed import WARM_UP_STEPS
+
     from shardwright_trainer.rank.step import Engine
 
-    data: Any = EncodedRows(encoded)
-    engine = Engine(_config(model, data.rows), data, lambda _name, _ratio: None)
-    plan = _generation(engine.layout.elements, rank, port)
+    data: Any = EncodedRows(task.encoded)
+    config, steps = _config(task, data.rows), task.steps
+    engine = Engine(config, data, lambda _name, _ratio: None)
+    plan = _generation(engine.layout.elements, config.recipe.lanes, rank, port)
     engine.connect(plan)
     engine.adopt(plan)
     engine.commit(plan)
@@ -99,8 +109,8 @@ def _rank(pipe: Connection, model: str, encoded: list[dict[str, list[int]]], ran
     engine.close()
 
 
-def _config(model: str, rows: int) -> Any:
-    from lora_speed import LORA
+def _config(task: Task, rows: int) -> Any:
+    from lora_speed import BATCH_ROWS, LORA
 
     from shardwright_trainer.plan.config import RankConfig, Recipe
 
@@ -111,18 +121,19 @@ def _config(model: str, rows: int) -> Any:
     }  # fmt: skip
     tuning = {"method": "lora", **LORA, "dropout": 0.0, "targets": "all-linear", "rslora": False}
     recipe = Recipe(
-        compute_dtype="fp32", wire_dtype="fp32", lanes=BATCH_ROWS, micro_batches_per_lane=1, micro_batch_rows=1,
-        row_tokens=0, cross_entropy_rows=256, attention="sdpa", threads_per_rank=1,
+        compute_dtype="fp32", wire_dtype="fp32", lanes=BATCH_ROWS // task.micro_batch_rows,
+        micro_batches_per_lane=1, micro_batch_rows=task.micro_batch_rows, row_tokens=0,
+        cross_entropy_rows=256, attention="sdpa", threads_per_rank=1,
         optimizer_implementation="foreach-v1", gradient_checkpointing="none", device_type="cpu",
     )  # fmt: skip
     return RankConfig(
         job_name="bench", spec={"tuning": tuning, "train": train}, recipe=recipe, zero_stage=1,
-        block_elements=BLOCK_ELEMENTS, model_directory=model, data_directory="", work_directory="/tmp",
+        block_elements=BLOCK_ELEMENTS, model_directory=task.model, data_directory="", work_directory="/tmp",
         total_steps=rows // BATCH_ROWS, steps_per_epoch=rows // BATCH_ROWS,
     )  # fmt: skip
 
 
-def _generation(elements: int, rank: int, port: int) -> Any:
+def _generation(elements: int, lanes_count: int, rank: int, port: int) -> Any:
     from shardwright_trainer.plan.config import BlockMap, BlockRun, FreshSource, GenerationPlan, LaneRange
 
     blocks = -(-elements // BLOCK_ELEMENTS)
@@ -132,7 +143,7 @@ def _generation(elements: int, rank: int, port: int) -> Any:
         BlockRun(first_block=half, blocks=blocks - half, holders=(1, 0)),
     )
     lanes = tuple(
-        LaneRange(rank=each, begin=each * BATCH_ROWS // RANKS, end=(each + 1) * BATCH_ROWS // RANKS)
+        LaneRange(rank=each, begin=each * lanes_count // RANKS, end=(each + 1) * lanes_count // RANKS)
         for each in range(RANKS)
     )
     return GenerationPlan(

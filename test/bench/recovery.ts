@@ -4,7 +4,7 @@
 // node test/bench/recovery.ts [--short] [--trials 5] [--save-every 25] [--model DIRECTORY --rows CHAT_ROWS.jsonl]
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,8 +16,9 @@ import { Embedded, fixtures, python, ROOT, run, tinyJob } from "../e2e/harness.t
 const RANKS = 4;
 const POLL_MS = 5;
 // Enough for a restart of everything on a loaded machine.
-const WAIT_MS_MAX = 240_000;
+const WAIT_MS_MAX = 300_000;
 const STEPS = 1_000_000;
+const STDERR_CHARS = 4_000;
 // Kills fall anywhere between two saves: a share of the interval for each trial, none of them a boundary.
 const SHARES = [0.5, 0.9, 0.2, 0.7, 0.35];
 
@@ -160,12 +161,20 @@ class Theirs {
     const script = [join(ROOT, "test/bench/recovery_torchrun.py"), model, rows];
     const options = ["--save-every", String(saveEvery), "--out", this.path];
     this.child = spawn(python(), [...torchrun, ...script, ...options], {
-      stdio: ["ignore", "ignore", "ignore"],
+      stdio: ["ignore", "ignore", openSync(join(this.directory, "stderr"), "w")],
       env: { ...process.env, OMP_NUM_THREADS: "1", GLOO_SOCKET_IFNAME: "lo", HF_HUB_OFFLINE: "1" },
     });
   }
 
+  /** With what torchrun said last, when it fails. */
   async trial(share: number): Promise<Trial> {
+    return await this.oneTrial(share).catch((reason: unknown) => {
+      const said = readFileSync(join(this.directory, "stderr"), "utf8").slice(-STDERR_CHARS);
+      throw new Error(`${String(reason)}\n${said}`);
+    });
+  }
+
+  private async oneTrial(share: number): Promise<Trial> {
     const pid = await until("their step away from a save", async () => {
       const { run: facts, pids } = this.read();
       const step = facts.at(-1) ?? 0;

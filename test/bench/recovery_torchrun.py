@@ -34,7 +34,9 @@ def say(path: Path, **fact: Any) -> None:
 def save(path: Path, step: int, model: Any, optimizer: torch.optim.Optimizer) -> None:
     """Whole or not at all."""
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    torch.save({"step": step, "adapter": trained, "optimizer": optimizer.state_dict()}, path.with_suffix(".new"))
+    torch.save(
+        {"step": step, "adapter": trained, "optimizer": optimizer.state_dict()}, path.with_suffix(".new")
+    )
     path.with_suffix(".new").rename(path)
 
 
@@ -58,8 +60,17 @@ def batch_of(rows: list[dict[str, list[int]]], pad: int) -> dict[str, torch.Tens
     def padded(name: str, filler: int) -> torch.Tensor:
         return torch.tensor([row[name] + [filler] * (longest - len(row[name])) for row in rows])
 
-    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows])
+    mask = torch.tensor(
+        [[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows]
+    )
     return {"input_ids": padded("input_ids", pad), "labels": padded("labels", -100), "attention_mask": mask}
+
+
+def store_of_this_start() -> dist.Store:
+    """torchrun's store, with keys of this start's own: gloo would find the addresses of the processes that are
+    gone."""
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    return dist.PrefixStore(f"start-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def main() -> None:
@@ -74,8 +85,10 @@ def main() -> None:
     say(options.out, pid=os.getpid(), rank=rank)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    dist.init_process_group("gloo")
-    lora = LoraConfig(r=LORA["r"], lora_alpha=LORA["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
+    dist.init_process_group("gloo", store=store_of_this_start(), rank=rank, world_size=ranks)
+    lora = LoraConfig(
+        r=LORA["r"], lora_alpha=LORA["alpha"], target_modules="all-linear", task_type="CAUSAL_LM"
+    )
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(options.model), lora)
     wrapped = torch.nn.parallel.DistributedDataParallel(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

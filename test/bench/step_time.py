@@ -1,12 +1,21 @@
-"""Step time and peak memory of the exact block-sharded step against torch DDP with torch.optim.AdamW.
+"""Step time, bytes sent and peak memory of the exact block-sharded step against others in the same run.
 
-Same model, same forward code, same ranks, same rows, same clipping; the two take turns step by step,
-in processes of their own.
-Prints one JSON object. Run from the repository root with the trainer's Python:
+Sides, of which two or more take turns step by step in processes of their own; the first is what the others
+are compared with:
 
-    OMP_NUM_THREADS=1 python test/bench/step_time.py [--ranks 2] [--method full|lora] [--steps 15]
+    ddp       torch DDP with torch.optim.AdamW
+    exact     ours: a copy of all state on every rank (LoRA), sharded without copies (full tuning)
+    fast      ours with `exactness: fast`
+    copies-1  ours, one copy of every block: what replicas cost is copies-2 against copies-1
+    copies-2  ours, an owner and one replica
 
-Further: --exactness exact|fast, --stage 0|1|2 (planned as the planner would: 0 for LoRA, 1 for full).
+Same model, same forward code, same ranks, same rows, same clipping. Prints one JSON object. Run from the
+repository root with the trainer's Python:
+
+    OMP_NUM_THREADS=1 python test/bench/step_time.py [--sides ddp,exact] [--ranks 2] [--method full|lora]
+                                                [--stage 0|1|2]
+
+The stage is the planner's unless it is given: 0 for LoRA, 1 for full tuning and where copies are counted.
 """
 
 from __future__ import annotations
@@ -43,7 +52,9 @@ from shardwright_trainer.plan.config import (  # noqa: E402
     Recipe,
 )
 
-GOAL_RATIO = 1.10
+SIDES = ("ddp", "exact", "fast", "copies-1", "copies-2")
+GOALS = {("ddp", "exact"): 1.10, ("copies-1", "copies-2"): 1.03}
+"""Step time of the second side over the first, at most. The second goal is that of LoRA."""
 WARM_UP_STEPS = 2
 VOCABULARY = 8192
 
@@ -89,23 +100,29 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory() as folder:
         parameters = _save_model(folder, options.hidden, options.layers)
-        task = _task(folder, options)
-        gangs = {variant: Ranks(variant, task) for variant in ("ddp", "exact")}
-        times: dict[str, list[float]] = {variant: [] for variant in gangs}
-        sections: list[dict[str, float]] = []
+        gangs = {side: Ranks(side, _task(folder, options, side)) for side in options.sides}
+        found: dict[str, list[Step]] = {side: [] for side in gangs}
         for index in range(WARM_UP_STEPS + options.steps):
-            # They take turns step by step: whatever else the machine does meets both.
-            for variant, ranks in gangs.items():
-                seconds, found = ranks.step()
+            # They take turns step by step: whatever else the machine does meets all of them.
+            for side, ranks in gangs.items():
+                step = ranks.step()
                 if index >= WARM_UP_STEPS:
-                    times[variant].append(seconds)
-                    sections += found
-        peaks = {variant: ranks.finish() for variant, ranks in gangs.items()}
-    sys.stdout.write(json.dumps(_summary(options, parameters, times, peaks, sections), indent=2) + "\n")
+                    found[side].append(step)
+        peaks = {side: ranks.finish() for side, ranks in gangs.items()}
+    sys.stdout.write(json.dumps(_summary(options, parameters, found, peaks), indent=2) + "\n")
+
+
+def _sides(text: str) -> tuple[str, ...]:
+    sides = tuple(text.split(","))
+    unknown = [side for side in sides if side not in SIDES]
+    if unknown or len(set(sides)) < 2 or len(set(sides)) < len(sides):
+        raise argparse.ArgumentTypeError(f"expected two or more different ones of {', '.join(SIDES)}")
+    return sides
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--sides", type=_sides, default=("ddp", "exact"))
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--method", choices=["full", "lora"], default="full")
     parser.add_argument("--steps", type=int, default=15)
@@ -113,7 +130,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--row-tokens", type=int, default=256)
     parser.add_argument("--lanes", type=int, default=8)
-    parser.add_argument("--exactness", choices=["exact", "fast"], default="exact")
     parser.add_argument("--stage", type=int, choices=[0, 1, 2], default=None)
     return parser.parse_args()
 
@@ -137,7 +153,7 @@ def _save_model(folder: str, hidden: int, layers: int) -> int:
     return int(sum(parameter.numel() for parameter in model.parameters()))
 
 
-def _task(folder: str, options: argparse.Namespace) -> Task:
+def _task(folder: str, options: argparse.Namespace, side: str) -> Task:
     batch = options.lanes
     tuning = {
         "method": options.method,
@@ -175,10 +191,11 @@ def _task(folder: str, options: argparse.Namespace) -> Task:
         device_type="cpu",
     )
     # LoRA state is small: every rank has a copy of all of it. Full tuning is sharded, without copies.
-    stage = options.stage if options.stage is not None else (0 if options.method == "lora" else 1)
+    planned = 0 if options.method == "lora" and not side.startswith("copies") else 1
+    stage = planned if options.stage is None else options.stage
     config = RankConfig(
         job_name="bench",
-        spec={"tuning": tuning, "train": train, "exactness": options.exactness},
+        spec={"tuning": tuning, "train": train, "exactness": "fast" if side == "fast" else "exact"},
         recipe=recipe,
         zero_stage=stage,
         block_elements=1 << 20 if options.method == "full" else 1 << 16,
@@ -188,34 +205,45 @@ def _task(folder: str, options: argparse.Namespace) -> Task:
         total_steps=10**6,
         steps_per_epoch=10,
     )
-    copies = options.ranks if stage == 0 else 1
+    copies = {"copies-1": 1, "copies-2": 2}.get(side, options.ranks if stage == 0 else 1)
     return Task(config, options.ranks, 10 * batch, options.row_tokens, options.steps, copies)
 
 
-class Ranks:
-    """The rank processes of one variant; they sleep between steps."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    seconds: float
+    """Until the last rank is done."""
+    sections: list[dict[str, float]]
+    """Of each rank that keeps them."""
+    sent_bytes: int
+    """Of all ranks; 0 where nobody counts."""
 
-    def __init__(self, variant: str, task: Task) -> None:
+
+class Ranks:
+    """The rank processes of one side; they sleep between steps."""
+
+    def __init__(self, side: str, task: Task) -> None:
         self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         context = get_context("spawn")
         self._pipes = []
         self._processes = []
         for rank in range(task.ranks):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_rank, args=(variant, task, rank, self._store.port, theirs))
+            process = context.Process(target=_rank, args=(side, task, rank, self._store.port, theirs))
             process.start()
             self._pipes.append(ours)
             self._processes.append(process)
         for pipe in self._pipes:
             pipe.recv()
 
-    def step(self) -> tuple[float, list[dict[str, float]]]:
-        """Seconds until the last rank is done, and the sections of the ranks that keep them."""
+    def step(self) -> Step:
+        """One step of every rank at once."""
         began = time.perf_counter()
         for pipe in self._pipes:
             pipe.send(True)
         answers = [pipe.recv() for pipe in self._pipes]
-        return time.perf_counter() - began, [answer for answer in answers if answer]
+        seconds, kept = time.perf_counter() - began, [answer for answer in answers if answer]
+        return Step(seconds, [sections for sections, _ in kept], sum(sent for _, sent in kept))
 
     def finish(self) -> int:
         """Ends the processes; the largest peak memory of one of them, in bytes."""
@@ -227,9 +255,9 @@ class Ranks:
         return max(peaks)
 
 
-def _rank(variant: str, task: Task, rank: int, port: int, pipe: Any) -> None:
+def _rank(side: str, task: Task, rank: int, port: int, pipe: Any) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    steps = _exact_steps(task, rank, port) if variant == "exact" else _ddp_steps(task, rank, port)
+    steps = _ddp_steps(task, rank, port) if side == "ddp" else _our_steps(task, rank, port)
     next(steps)
     pipe.send("loaded")
     while pipe.recv():
@@ -237,7 +265,7 @@ def _rank(variant: str, task: Task, rank: int, port: int, pipe: Any) -> None:
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
-def _exact_steps(task: Task, rank: int, port: int) -> Any:
+def _our_steps(task: Task, rank: int, port: int) -> Any:
     from shardwright_trainer.rank.step import Engine
 
     engine = Engine(task.config, RandomRows(task.rows, task.row_tokens), lambda _phase, _ratio: None)
@@ -248,7 +276,8 @@ def _exact_steps(task: Task, rank: int, port: int) -> Any:
     step = 0
     yield None
     while True:
-        yield engine.take_step(step).sections
+        outcome = engine.take_step(step)
+        yield outcome.sections, outcome.sent_bytes
         step += 1
 
 
@@ -339,16 +368,12 @@ def _ddp_steps(task: Task, rank: int, port: int) -> Any:
 
 
 def _summary(
-    options: argparse.Namespace,
-    parameters: int,
-    times: dict[str, list[float]],
-    peaks: dict[str, int],
-    sections: list[dict[str, float]],
+    options: argparse.Namespace, parameters: int, found: dict[str, list[Step]], peaks: dict[str, int]
 ) -> dict[str, Any]:
     import torch
 
-    medians = {variant: statistics.median(values) for variant, values in times.items()}
-    ratio = medians["exact"] / medians["ddp"]
+    medians = {side: statistics.median(step.seconds for step in steps) for side, steps in found.items()}
+    first = options.sides[0]
     return {
         "bench": "step_time",
         "command": " ".join(["python", "test/bench/step_time.py", *sys.argv[1:]]),
@@ -356,21 +381,39 @@ def _summary(
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         "method": options.method,
-        "exactness": options.exactness,
         "zero_stage": options.stage,
         "ranks": options.ranks,
         "parameters": parameters,
         "tokens_per_step": options.lanes * options.row_tokens,
-        "step_seconds_median": {variant: round(value, 4) for variant, value in medians.items()},
-        "step_seconds_min": {variant: round(min(values), 4) for variant, values in times.items()},
-        "ratio": round(ratio, 4),
-        "ratio_of_minima": round(min(times["exact"]) / min(times["ddp"]), 4),
-        "goal_ratio": GOAL_RATIO,
-        "goal_met": ratio <= GOAL_RATIO,
-        "peak_rss_mib": {variant: round(value / 2**20, 1) for variant, value in peaks.items()},
-        "exact_sections_seconds": {
-            name: round(statistics.median(one[name] for one in sections), 4) for name in sections[0]
+        "compared_with": first,
+        "sides": {side: _side(steps, peaks[side]) for side, steps in found.items()},
+        "ratios": {side: _ratio(first, side, medians, found) for side in options.sides[1:]},
+    }
+
+
+def _side(steps: list[Step], peak: int) -> dict[str, Any]:
+    sections = [one for step in steps for one in step.sections]
+    return {
+        "step_seconds_median": round(statistics.median(step.seconds for step in steps), 4),
+        "step_seconds_min": round(min(step.seconds for step in steps), 4),
+        "sent_bytes_per_step": int(statistics.median(step.sent_bytes for step in steps)),
+        "peak_rss_mib": round(peak / 2**20, 1),
+        "sections_seconds": {
+            name: round(statistics.median(one[name] for one in sections), 4)
+            for name in (sections[0] if sections else ())
         },
+    }
+
+
+def _ratio(first: str, side: str, medians: dict[str, float], found: dict[str, list[Step]]) -> dict[str, Any]:
+    ratio = medians[side] / medians[first]
+    fastest = {one: min(step.seconds for step in found[one]) for one in (first, side)}
+    goal = GOALS.get((first, side))
+    return {
+        "of_medians": round(ratio, 4),
+        "of_minima": round(fastest[side] / fastest[first], 4),
+        "goal": goal,
+        "goal_met": None if goal is None else ratio <= goal,
     }
 
 
