@@ -87,7 +87,6 @@ def ours(model: str, rows: Path, steps: int, micro_batch_rows: int) -> dict[str,
 def _rank(pipe: Connection, task: Task, rank: int, port: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     from lora_speed import WARM_UP_STEPS
-
     from shardwright_trainer.rank.step import Engine
 
     data: Any = EncodedRows(task.encoded)
@@ -111,7 +110,6 @@ def _rank(pipe: Connection, task: Task, rank: int, port: int) -> None:
 
 def _config(task: Task, rows: int) -> Any:
     from lora_speed import BATCH_ROWS, LORA
-
     from shardwright_trainer.plan.config import RankConfig, Recipe
 
     train = {
@@ -134,7 +132,13 @@ def _config(task: Task, rows: int) -> Any:
 
 
 def _generation(elements: int, lanes_count: int, rank: int, port: int) -> Any:
-    from shardwright_trainer.plan.config import BlockMap, BlockRun, FreshSource, GenerationPlan, LaneRange
+    from shardwright_trainer.plan.config import (
+        BlockMap,
+        BlockRun,
+        FreshSource,
+        GenerationPlan,
+        LaneRange,
+    )
 
     blocks = -(-elements // BLOCK_ELEMENTS)
     half = blocks // RANKS

@@ -38,11 +38,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "packages" / "trainer"))
 
-import numpy as np  # noqa: E402
-import numpy.typing as npt  # noqa: E402
-from torch._C._distributed_c10d import TCPStore  # noqa: E402
-
-from shardwright_trainer.plan.config import (  # noqa: E402
+import numpy as np
+import numpy.typing as npt
+from shardwright_trainer.plan.config import (
     BlockMap,
     BlockRun,
     FreshSource,
@@ -51,6 +49,7 @@ from shardwright_trainer.plan.config import (  # noqa: E402
     RankConfig,
     Recipe,
 )
+from torch._C._distributed_c10d import TCPStore
 
 SIDES = ("ddp", "exact", "fast", "copies-1", "copies-2")
 GOALS = {("ddp", "exact"): 1.10, ("copies-1", "copies-2"): 1.03}
@@ -316,11 +315,10 @@ def _ddp_steps(task: Task, rank: int, port: int) -> Any:
     """What a careful user writes: no_sync until the last micro-batch, global token count, clip, AdamW."""
     import torch
     import torch.distributed as dist
-    from torch._C._distributed_c10d import PrefixStore
-
     from shardwright_trainer.nn.losses import micro_batch
     from shardwright_trainer.nn.model import load_model
     from shardwright_trainer.rank.engine_lanes import StepRows
+    from torch._C._distributed_c10d import PrefixStore
 
     torch.set_num_threads(1)
     store = PrefixStore("ddp", TCPStore("127.0.0.1", port, is_master=False))
