@@ -37,11 +37,11 @@ const ownerDies: Deed = {
   when: { at: "step", step: 10, plusMs: 0 },
   targets: [{ kind: "rank", index: 0 }],
 };
-/** Everything in memory is lost: what the checkpoint holds is what goes on. */
+/** Everything in memory is lost, that of the agents too: what the checkpoint holds is what goes on. */
 const memoryLost: Deed = {
   what: "kill",
   when: { at: "step", step: 15, plusMs: 0 },
-  targets: [{ kind: "everyRank" }],
+  targets: [{ kind: "everyMember" }],
 };
 
 /** A copy without a change: what fails below fails for the change, not for the copy. */
@@ -91,12 +91,12 @@ export const MUTANTS: readonly Mutant[] = [
     notices: "stateSha256 is",
   },
   {
-    name: "the first lane of every rank but one is dropped",
+    name: "the gradient of one lane is dropped",
     patches: [
       {
         file: "rank/engine_lanes.py",
-        rule: "sums.push(lane, buffer)",
-        instead: "sums.push(lane, buffer.zero_() if lane == begin > 0 else buffer)",
+        rule: "torch.autograd.backward(loss)",
+        instead: "torch.autograd.backward(loss * (lane != 4))",
       },
     ],
     schedule: quiet("lora", 2, []),
