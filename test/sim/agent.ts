@@ -1,10 +1,12 @@
 /** A member's agent: the roster, the fences and the standing messages of the real one. */
 import type { Directive } from "../../packages/control-plane/src/core/directives.ts";
+import { partakers } from "../../packages/control-plane/src/core/prepared.ts";
 import type {
   Evidence,
   Holding,
   JobFacts,
   MemberEvent,
+  Seat as PlanSeat,
   SaveKeyState,
 } from "../../packages/control-plane/src/core/state.ts";
 import { Outbox } from "./outbox.ts";
@@ -175,7 +177,7 @@ export class Agent {
   private prepare(plan: ToldGeneration): void {
     if (plan.number <= this.newest) return;
     this.newest = plan.number;
-    const own = plan.seats.filter((seat) => seat.member === this.member);
+    const own = partakers(plan).filter((seat) => seat.member === this.member);
     const first = own[0];
     if (first === undefined) return;
     this.prepared = {
@@ -191,12 +193,18 @@ export class Agent {
     }
     this.outbox.withdraw("ready", "failed", "finished", "interrupted");
     // A rank knows its number from its member's entry, not from a pid.
-    const seats = plan.seats.map((seat) => {
+    const asKnown = (seat: PlanSeat): PlanSeat => {
       const slot = seat.member === this.member ? this.slots[seat.localRank] : undefined;
       return slot === undefined ? seat : { ...seat, pid: slot.pid };
-    });
+    };
+    const seats = plan.seats.map(asKnown);
+    const leavers = plan.leavers.map(asKnown);
     this.world.rememberPlan(plan);
-    this.tell(seated, { kind: "prepare", generation: plan.number, plan: { ...plan, seats } });
+    this.tell(seated, {
+      kind: "prepare",
+      generation: plan.number,
+      plan: { ...plan, seats, leavers },
+    });
   }
 
   private commit(step: number): void {

@@ -19,15 +19,15 @@ interface Waiter<D> {
  * somebody leaves after it, each of the others passes or fails on its own.
  */
 export class Gang {
-  readonly number: number;
+  readonly name: string;
   readonly size: number;
   private readonly agenda: Agenda;
   private readonly draw: Draw;
   private readonly waiting = new Map<string, Waiter<unknown>[]>();
   private broken = false;
 
-  constructor(number: number, size: number, world: { agenda: Agenda; draw: Draw }) {
-    this.number = number;
+  constructor(name: string, size: number, world: { agenda: Agenda; draw: Draw }) {
+    this.name = name;
     this.size = size;
     this.agenda = world.agenda;
     this.draw = world.draw;

@@ -174,7 +174,7 @@ export class Rank {
   }
 
   private join(plan: ToldGeneration): void {
-    const seat = plan.seats.find((one) => one.pid === this.pid);
+    const seat = [...plan.seats, ...plan.leavers].find((one) => one.pid === this.pid);
     this.moveTo("joining");
     if (seat === undefined) {
       this.failJoin(plan, "PlanRefused", "this rank is not in the generation");
@@ -185,7 +185,7 @@ export class Rank {
       this.later(50, () => this.failJoin(plan, "PeerLost", "the rendezvous store is away"));
       return;
     }
-    const gang = this.world.gangOf(plan.number, plan.seats.length);
+    const gang = this.world.gangOf(`${plan.number}`, plan.seats.length + plan.leavers.length);
     this.gang = gang;
     const { turn } = this;
     this.world.agenda.after(CONNECT_TIMEOUT_MS, () => {
@@ -249,7 +249,29 @@ export class Rank {
         }
         blocks.set(block, found);
       }
-      this.verify(plan, rank, gang, blocks);
+      if (plan.leavers.length === 0) this.verify(plan, rank, gang, blocks);
+      else this.partFromLeavers(plan, rank, gang, blocks);
+    });
+  }
+
+  /** Who leaves has given what it had; the others connect anew without it. */
+  private partFromLeavers(
+    plan: ToldGeneration,
+    rank: number,
+    gang: Gang,
+    blocks: Map<number, number>,
+  ): void {
+    this.together(gang, "part", { rank, data: null }, () => {
+      if (rank >= plan.seats.length) {
+        this.candidate = { plan, rank, gang, blocks };
+        this.sayReady(plan, rank, { owned: 0, held: 0 });
+        return;
+      }
+      const rest = this.world.gangOf(`${plan.number} run`, plan.seats.length);
+      this.gang = rest;
+      this.together(rest, "connect", { rank, data: null }, () => {
+        this.verify(plan, rank, rest, blocks);
+      });
     });
   }
 
@@ -302,22 +324,30 @@ export class Rank {
       this.candidateVersion = plan.step;
       if (plan.source.kind !== "fresh") this.version = plan.step;
       const owned = blocksOwned(plan.blockMap, rank).length;
-      const isTrue = !this.lies;
-      this.lies = false;
-      if (isTrue) this.world.noteReady(plan.number, rank);
-      this.say(plan.number, {
-        kind: "ready",
-        evidence: {
-          rank,
-          ownedBlocks: isTrue ? owned : owned + 1,
-          replicaBlocks: blocks.size - owned,
-          version: this.version,
-          ...bytesMoved(plan, rank),
-        },
-      });
-      this.moveTo("verdict");
-      this.lookForVerdict();
+      this.sayReady(plan, rank, { owned, held: blocks.size });
     });
+  }
+
+  private sayReady(
+    plan: ToldGeneration,
+    rank: number,
+    { owned, held }: { readonly owned: number; readonly held: number },
+  ): void {
+    const isTrue = !this.lies;
+    this.lies = false;
+    if (isTrue) this.world.noteReady(plan.number, rank);
+    this.say(plan.number, {
+      kind: "ready",
+      evidence: {
+        rank,
+        ownedBlocks: isTrue ? owned : owned + 1,
+        replicaBlocks: held - owned,
+        version: this.version,
+        ...bytesMoved(plan, rank),
+      },
+    });
+    this.moveTo("verdict");
+    this.lookForVerdict();
   }
 
   private lookForVerdict(): void {

@@ -72,7 +72,7 @@ export class World {
   /** The control plane ended at least once. */
   crashed = false;
   private readonly scenario: Scenario;
-  private readonly gangs = new Map<number, Gang>();
+  private readonly gangs = new Map<string, Gang>();
   private readonly plans = new Map<number, ToldGeneration>();
   private readonly ready = new Set<string>();
   private readonly links = new Map<Agent, { break: (late: boolean) => void }>();
@@ -193,11 +193,11 @@ export class World {
     return ++this.pids;
   }
 
-  gangOf(number: number, size: number): Gang {
-    const known = this.gangs.get(number);
+  gangOf(name: string, size: number): Gang {
+    const known = this.gangs.get(name);
     if (known !== undefined) return known;
-    const gang = new Gang(number, size, this);
-    this.gangs.set(number, gang);
+    const gang = new Gang(name, size, this);
+    this.gangs.set(name, gang);
     return gang;
   }
 

@@ -45,8 +45,11 @@ export function createSessions(world: SessionsWorld): Sessions {
     const responseOf = sharedResponses(record, world);
     for (const { session, told } of open) {
       const { member, incarnation } = session;
-      if ((incarnations.get(member) ?? incarnation) !== incarnation) session.end();
-      else {
+      if ((incarnations.get(member) ?? incarnation) !== incarnation) {
+        // Released or given up, and another one has its place: it must not go on by itself.
+        session.send({ generation: 0n, body: { $case: "stop", value: { why: "replaced" } } });
+        session.end();
+      } else {
         const untold = directivesFor(member).filter(({ key }) => !told.has(key));
         for (const directive of untold) {
           told.add(directive.key);

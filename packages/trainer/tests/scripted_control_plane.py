@@ -92,7 +92,9 @@ class ControlPlane(AgentServiceServicer):
         return [request for request in self.heard if request.WhichOneof("body") == kind]
 
 
-async def start_agent(control: ControlPlane, work: Path, engine: str | None) -> asyncio.subprocess.Process:
+async def start_agent(
+    control: ControlPlane, work: Path, engine: str | None, **flags: str
+) -> asyncio.subprocess.Process:
     """A real agent process, as the launcher starts it. engine None: the real one."""
     reading, writing = os.pipe()
     os.write(writing, TOKEN.encode())
@@ -106,6 +108,7 @@ async def start_agent(control: ControlPlane, work: Path, engine: str | None) -> 
         "--work-directory": str(work),
         "--slot": "0",
     }
+    arguments |= {f"--{name.replace('_', '-')}": value for name, value in flags.items()}
     if engine is not None:
         arguments["--rank-engine"] = engine
     flat = [text for pair in arguments.items() for text in pair]

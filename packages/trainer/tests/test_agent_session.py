@@ -240,12 +240,37 @@ def test_refused_member_ends(tmp_path: Path) -> None:
     assert asyncio.run(main()) == 3
 
 
-def test_signal_says_leaving_and_ends_after_stop(tmp_path: Path) -> None:
+def test_notice_is_given_again_and_ends_after_stop(tmp_path: Path) -> None:
+    """It trains on until it is released; neither a second signal nor a lost session changes that."""
+
     async def script(control: ControlPlane, process: asyncio.subprocess.Process, work: Path) -> None:
         await train_from_start(control)
         await control.wait("step")
         process.send_signal(signal.SIGTERM)
         assert (await control.wait("leaving")).leaving.why == "SIGTERM"
-        control.send(stop=agent.Stop(why="suspended"))
+        process.send_signal(signal.SIGTERM)
+        await control.stop()
+        known = len(control.heard)
+        await control.start()
+        await control.wait("hello", after=known)
+        assert (await control.wait("leaving", after=known)).leaving.why == "SIGTERM"
+        assert process.returncode is None
+        control.send(stop=agent.Stop(why="left"))
 
     assert run_script(tmp_path, script) == 0
+
+
+def test_the_grace_passes_when_nobody_takes_over(tmp_path: Path) -> None:
+    async def main() -> int:
+        control = ControlPlane()
+        await control.start()
+        process = await start_agent(control, tmp_path, FAKE, leave_grace_seconds="1")
+        await control.wait("hello")
+        process.send_signal(signal.SIGTERM)
+        await control.wait("leaving")
+        async with asyncio.timeout(30):
+            status = await process.wait()
+        await control.stop()
+        return status
+
+    assert asyncio.run(main()) == 4

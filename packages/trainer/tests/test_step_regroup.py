@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from gang import (
@@ -17,7 +18,14 @@ from gang import (
 from models import a_config, save_model
 from step_pool import shared_pool
 
-from shardwright_trainer.plan.config import BlockMap, FreshSource, LiveSource, RankConfig, TransferMove
+from shardwright_trainer.plan.config import (
+    BlockMap,
+    Evidence,
+    FreshSource,
+    LiveSource,
+    RankConfig,
+    TransferMove,
+)
 
 ROWS = 41
 STEPS = 6
@@ -94,6 +102,38 @@ def test_four_three_five_ranks(pool: RankPool, lora: RankConfig, undisturbed: tu
     assert [one.sent_bytes for one in evidence[3:]] == [0, 0]
     pool.each([0, 2, 3, 1, 4], "steps", 4, STEPS)
     assert hashes(pool, [0, 2, 3, 1, 4]) == undisturbed
+
+
+def test_a_leaver_hands_over_and_is_gone_before_the_next_step(
+    pool: RankPool, lora: RankConfig, undisturbed: tuple[str, str]
+) -> None:
+    """One copy of every block: rank 1 connects for the transfer, the others go on without it."""
+    old = _start(pool, lora, [0, 1, 2, 3], copies=1)
+    pool.each([0, 1, 2, 3], "steps", 0, 2)
+    three = spread_map(old.elements, old.block_elements, 3)
+    moves = moves_between(old, three, {0: 0, 2: 1, 3: 2, 1: 3})
+    source = LiveSource(target_version=2, moves=moves)
+    plans = [replace(plan, leavers=1) for plan in pool.plans([0, 2, 3], three, source, lora.recipe.lanes)]
+    plans.append(replace(plans[0], rank=3))
+    for command in ("connect", "adopt"):
+        for member, plan in zip([0, 2, 3, 1], plans, strict=True):
+            pool.ranks[member].send(command, plan)
+        answers = [pool.ranks[member].answer() for member in [0, 2, 3, 1]]
+    assert sum(one.received_bytes for one in answers) == sum(move.bytes for move in moves)
+    given = sum(move.bytes for move in moves if move.source_rank == 3)
+    assert given > 0
+    assert answers[3] == Evidence(
+        owned_blocks=0, replica_blocks=0, optimizer_bytes=0, received_bytes=0, sent_bytes=given,
+        version=2, owned_crc32c=0,
+    )  # fmt: skip
+    # Until the commit it still holds what it held: a discard would find everything as it was.
+    assert pool.ranks[1].ask("holding").version == 2
+    pool.ranks[1].process.kill()
+    pool.bury(1)
+    for member, plan in zip([0, 2, 3], plans, strict=False):
+        pool.ranks[member].ask("commit", plan)
+    pool.each([0, 2, 3], "steps", 2, STEPS)
+    assert hashes(pool, [0, 2, 3]) == undisturbed
 
 
 def test_sixteen_bit_full_tuning_survives_a_kill(pool: RankPool, folder: str) -> None:

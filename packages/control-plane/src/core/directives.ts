@@ -2,6 +2,7 @@
  * What a member should have been told, from the state alone: level, not edge. Each directive has a key; a session
  * sends a key once, a new session sends them all again, and the agent knows what it has heard.
  */
+import { partakers } from "./prepared.ts";
 import type {
   DecidedSave,
   GenerationPlan,
@@ -37,7 +38,9 @@ export function directivesOf(state: JobState): (name: string) => readonly Direct
       const [committed, prepared] = [seatsOf(live.committed), seatsOf(live.prepared)];
       return (name) => {
         const member = members.get(name);
-        if (member === undefined || member.state === "lost") return [];
+        // It was released: a generation without it runs.
+        if (member === undefined) return [{ key: "stop", kind: "stop", why: "left" }];
+        if (member.state === "lost") return [];
         const key = seatKey(name, member.incarnation);
         const seated = { committed: committed.has(key), prepared: prepared.has(key) };
         return whileActive(live, member, seated);
@@ -56,7 +59,8 @@ export function directivesOf(state: JobState): (name: string) => readonly Direct
 
 /** Who sits in a generation, by member and incarnation. */
 function seatsOf(plan: GenerationPlan | null): ReadonlySet<string> {
-  return new Set(plan?.seats.map(({ member, incarnation }) => seatKey(member, incarnation)));
+  const seats = plan === null ? [] : partakers(plan);
+  return new Set(seats.map(({ member, incarnation }) => seatKey(member, incarnation)));
 }
 
 function seatKey(member: string, incarnation: number): string {

@@ -2,9 +2,10 @@
 import type { Reason } from "@shardwright/job";
 import { RESTART } from "./failure.ts";
 import { formGeneration } from "./generation.ts";
+import { dismissLeavers } from "./leaving.ts";
 import { HANG_MEDIANS, judgeSilence } from "./liveness.ts";
 import { loseMember } from "./members.ts";
-import { discardPrepared } from "./prepared.ts";
+import { discardPrepared, partakers } from "./prepared.ts";
 import type { Candidate } from "./resume.ts";
 import { waitsForFinalAbort } from "./saves.ts";
 import { lineAfter, waitsForSnapshots } from "./snapshots.ts";
@@ -50,8 +51,11 @@ function pauseForChange(turn: Turn, committed: CommittedGeneration): void {
   const joiners = idleRanks(live).filter(({ pid }) => !seated.has(pid));
   const room = live.plan.recipe.lanes - committed.seats.length;
   const joins = joiners.length > 0 && room > 0 && !stillLoading(live);
+  // Where nobody stays there is nobody to hand over to: they train on for as long as they can.
+  const stays = live.members.some(({ leaving, state }) => !leaving && state === "loaded");
   const leavers = live.members.filter(
-    ({ leaving, name }) => leaving && committed.seats.some(({ member }) => member === name),
+    ({ leaving, name }) =>
+      leaving && stays && committed.seats.some(({ member }) => member === name),
   );
   if (!joins && leavers.length === 0) return;
   change(turn, { committed: { ...committed, mode: "pausing", brokenSinceMs: turn.now } });
@@ -85,6 +89,7 @@ function formWhenAble(turn: Turn): void {
     live,
     facts,
     candidates,
+    leavers: idleRanks(live, true),
     ranksMin: ranksMin(turn),
     reason: formationReason(live, candidates.length),
     head: live.seeking?.generation === number ? live.seeking.head : null,
@@ -119,7 +124,7 @@ function prepare(turn: Turn, plan: GenerationPlan): void {
     want(turn, { id: `store:${plan.number}`, kind: "ensureStore", generation: plan.number });
     return;
   }
-  const seated = new Set(plan.seats.map(({ pid }) => pid));
+  const seated = new Set(partakers(plan).map(({ pid }) => pid));
   change(turn, {
     prepared: { ...plan, sinceMs: now, ready: [] },
     lastGeneration: plan.number,
@@ -204,9 +209,10 @@ export function ranksMin({ base, live }: Turn): number {
   return Math.max(1, Math.min(members, wanted) * live.plan.ranksPerMember);
 }
 
-export function idleRanks(live: Live): Candidate[] {
+/** Ranks that wait at a boundary: of members that stay, or of those that leave. */
+export function idleRanks(live: Live, leaving = false): Candidate[] {
   return live.members.flatMap((member) =>
-    member.state === "lost" || member.leaving || member.silentSinceMs !== null
+    member.state === "lost" || member.leaving !== leaving || member.silentSinceMs !== null
       ? []
       : member.ranks
           .filter((rank) => rank.state === "idle")
@@ -263,21 +269,8 @@ function redoneText(steps: number): string {
   return `; ${steps === 1 ? "1 step is" : `${steps} steps are`} computed again`;
 }
 
-/** Who was asked to leave and has no seat is ended. One asked while this generation was made sits in it until the next. */
-function dismissLeavers(turn: Turn, seats: GenerationPlan["seats"]): void {
-  const leaves = ({ name, leaving }: MemberState): boolean =>
-    leaving && !seats.some(({ member }) => member === name);
-  for (const member of turn.live.members) {
-    if (!leaves(member)) continue;
-    const { name, incarnation } = member;
-    const id = `stop:${name}:${incarnation}`;
-    want(turn, { id, kind: "stopMember", member: name, incarnation });
-  }
-  change(turn, { members: turn.live.members.filter((member) => !leaves(member)) });
-}
-
 function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
-  const members = new Set(prepared.seats.map(({ member }) => member));
+  const members = new Set(partakers(prepared).map(({ member }) => member));
   if ([...members].some((name) => !prepared.ready.includes(name))) {
     if (turn.now - prepared.sinceMs > turn.policy.formationTimeoutMs) {
       const late = [...members].filter((name) => !prepared.ready.includes(name)).join(", ");
@@ -290,7 +283,14 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
   const { sinceMs, ready: _, ...plan } = prepared;
   change(turn, {
     prepared: null,
-    committed: { ...plan, committedMs: now, finished: [], mode: "running", brokenSinceMs: null },
+    committed: {
+      ...plan,
+      leavers: [],
+      committedMs: now,
+      finished: [],
+      mode: "running",
+      brokenSinceMs: null,
+    },
     line: lineAfter(live.line, plan),
     discarded: [],
     formationTries: 0,

@@ -19,6 +19,8 @@ export interface FormRequest {
   readonly live: Live;
   readonly facts: JobFacts;
   readonly candidates: readonly Candidate[];
+  /** Idle ranks of members that leave: asked to hand over what nobody who stays holds. */
+  readonly leavers: readonly Candidate[];
   readonly ranksMin: number;
   readonly reason: Reason;
   /** What the checkpoint-manager said; null = not asked. */
@@ -53,19 +55,11 @@ export function formGeneration(request: FormRequest): Formed {
     .slice(0, lanes)
     .sort(bySlot);
   const number = live.lastGeneration + 1;
-  const seats = seated.map(
-    (candidate, rank): Seat => ({
-      rank,
-      member: candidate.member,
-      slot: candidate.slot,
-      incarnation: candidate.incarnation,
-      localRank: candidate.localRank,
-      pid: candidate.pid,
-    }),
-  );
+  const seats = seated.map(seatOf);
   const rest = {
     number,
     seats,
+    leavers: [],
     lanes: assignLanes(
       lanes,
       seats.map(() => 1),
@@ -73,12 +67,17 @@ export function formGeneration(request: FormRequest): Formed {
     reason: request.reason,
     storePrefix: `${request.uid}/g${number}`,
   };
-  const living = liveSource(request, seated, number);
+  // Who leaves takes part only where state would be lost without it.
+  const leavers = request.leavers.filter((one) => holds(one) > 0).sort(bySlot);
+  const alone = liveSource(request, { seated, leavers: [] }, number);
+  const isHelped = alone.kind !== "live" && leavers.length > 0;
+  const living = isHelped ? liveSource(request, { seated, leavers }, number) : alone;
   if (living.kind === "live") {
     return {
       kind: "formed",
       plan: {
         ...rest,
+        leavers: isHelped ? leavers.map((one, at) => seatOf(one, seats.length + at)) : [],
         blockMap: living.blockMap,
         source: living.source,
         step: living.source.targetVersion,
@@ -110,6 +109,11 @@ export function formGeneration(request: FormRequest): Formed {
   };
 }
 
+function seatOf(candidate: Candidate, rank: number): Seat {
+  const { member, slot, incarnation, localRank, pid } = candidate;
+  return { rank, member, slot, incarnation, localRank, pid };
+}
+
 type Living =
   | {
       readonly kind: "live";
@@ -118,19 +122,29 @@ type Living =
     }
   | { readonly kind: "elsewhere"; readonly sentence: string };
 
-function liveSource(request: FormRequest, seated: readonly Candidate[], number: number): Living {
+function liveSource(
+  request: FormRequest,
+  { seated, leavers }: Record<"seated" | "leavers", readonly Candidate[]>,
+  number: number,
+): Living {
   const { committed } = request.live;
-  const choice = chooseSource(committed, seated);
+  const everybody = [...seated, ...leavers];
+  const choice = chooseSource(committed, everybody);
   if (committed === null || choice.kind === "elsewhere") {
     return { kind: "elsewhere", sentence: choice.kind === "elsewhere" ? choice.sentence : "" };
   }
   const rankOf = (old: number): number | null => {
     const holder = choice.holders.get(old);
-    return holder === undefined ? null : seated.indexOf(holder);
+    return holder === undefined ? null : everybody.indexOf(holder);
+  };
+  // A leaver gives, it keeps nothing.
+  const keeperOf = (old: number): number | null => {
+    const rank = rankOf(old);
+    return rank === null || rank >= seated.length ? null : rank;
   };
   const blockMap = mapBlocks({
     ...mapRequest(request, seated),
-    previous: { map: committed.blockMap, rankOf },
+    previous: { map: committed.blockMap, rankOf: keeperOf },
   });
   const transfer = planTransfer({
     previous: committed.blockMap,

@@ -3,6 +3,7 @@ import type { Reason } from "@shardwright/job";
 import { baseOf, end, whileEnded, whileFinishing } from "./ending.ts";
 import { NOTHING_SPENT } from "./failure.ts";
 import { advanceFormation, giveUpMember } from "./formation.ts";
+import { onLeaving } from "./leaving.ts";
 import { bookDecision } from "./ledger.ts";
 import { judgeSilence } from "./liveness.ts";
 import {
@@ -249,7 +250,7 @@ function hearMember(turn: Turn, event: MemberEvent): void {
       onHung(turn, event);
       return;
     case "leaving":
-      tell(turn, "MemberLeaving", `member ${event.member} leaves: ${event.why}`);
+      onLeaving(turn, event);
       return;
     case "streamLost":
       onStreamLost(turn, event.member);

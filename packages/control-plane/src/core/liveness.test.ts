@@ -17,6 +17,7 @@ function member(more: Partial<MemberState> = {}): MemberState {
     launchedMs: 0,
     doing: "",
     leaving: false,
+    returns: false,
     ...more,
   };
 }

@@ -1,6 +1,6 @@
 /** What members say of themselves and their ranks, and what losing one means. */
 import { judgeFailure, RESTART } from "./failure.ts";
-import { discardPrepared, evidenceFault } from "./prepared.ts";
+import { discardPrepared, evidenceFault, partakers } from "./prepared.ts";
 import { abortHalfStaged, abortSaveOf } from "./saves.ts";
 import type { Effect, JobFacts, Live, MemberEvent, MemberState, RankSlot, Seat } from "./state.ts";
 import { change, changeMember, changeRanks, memberOf, type Turn, tell, want } from "./turn.ts";
@@ -24,6 +24,7 @@ export function newMember(
     snapshots: [],
     launchedMs: now,
     leaving: false,
+    returns: false,
     doing: "",
   };
 }
@@ -107,7 +108,9 @@ export function onInterrupted(turn: Turn, event: Of<"interrupted">): void {
   const isOurs = event.generation === committed?.number;
   if (!isOurs && event.generation !== 0) return;
   // Said again from before the generation that is being made: what these ranks do now is adopt it.
-  const adopting = new Set(turn.live.prepared?.seats.map(({ pid }) => pid));
+  const adopting = new Set(
+    turn.live.prepared === null ? [] : partakers(turn.live.prepared).map(({ pid }) => pid),
+  );
   for (const said of event.ranks) {
     if (adopting.has(said.pid)) continue;
     const matches = (member: MemberState, rank: RankSlot): boolean =>
@@ -153,7 +156,8 @@ export function loseMember(turn: Turn, member: MemberState, cause: string, sente
     snapshots: [],
     silentSinceMs: turn.now,
   });
-  pay(turn, cause, sentence);
+  // It had said that it goes: whatever made it go before it was released is nobody's fault.
+  pay(turn, member.returns ? RESTART : cause, sentence);
   abortSaveOf(turn, member.name);
   if (turn.failed !== null) return;
   leaveSeats(
@@ -162,7 +166,7 @@ export function loseMember(turn: Turn, member: MemberState, cause: string, sente
     cause,
     sentence,
   );
-  if (member.leaving) {
+  if (member.leaving && !member.returns) {
     change(turn, { members: turn.live.members.filter(({ name }) => name !== member.name) });
   } else relaunch(turn, member);
 }
@@ -170,10 +174,11 @@ export function loseMember(turn: Turn, member: MemberState, cause: string, sente
 /** Slots that are new are launched; those beyond the last are asked to leave. The order of slots is the order of names. */
 export function onScale(turn: Turn, wanted: readonly { name: string; node: string }[]): void {
   const { now } = turn;
-  for (const { name, leaving } of turn.live.members) {
+  for (const { name, leaving, returns } of turn.live.members) {
     const isWanted = wanted.some((one) => one.name === name);
-    if (isWanted === !leaving) continue;
-    changeMember(turn, name, { leaving: !isWanted });
+    // Who leaves by its own notice goes whatever is wanted; what is decided is whether another takes its slot.
+    if (returns) changeMember(turn, name, { returns: isWanted });
+    else if (isWanted === leaving) changeMember(turn, name, { leaving: !isWanted });
   }
   for (const [slot, { name, node }] of wanted.entries()) {
     if (memberOf(turn, name) !== undefined) continue;
@@ -192,7 +197,8 @@ function nextIncarnation(turn: Turn, name: string): number {
   return before + 1;
 }
 
-function relaunch(turn: Turn, member: MemberState): void {
+/** Another incarnation takes the slot of a member that is gone. */
+export function relaunch(turn: Turn, member: MemberState): void {
   const { name, slot, node } = member;
   const next = newMember({ name, slot, node, incarnation: nextIncarnation(turn, name) }, turn.now);
   changeMember(turn, name, next);
@@ -214,7 +220,9 @@ function leaveSeats(
   cause: string,
   sentence: string,
 ): void {
-  if (turn.live.prepared?.seats.some(left)) discardPrepared(turn, { code: "SeatLost", sentence });
+  const { prepared } = turn.live;
+  if (prepared !== null && partakers(prepared).some(left))
+    discardPrepared(turn, { code: "SeatLost", sentence });
   if (turn.live.committed?.seats.some(left)) breakGeneration(turn, cause, sentence);
 }
 

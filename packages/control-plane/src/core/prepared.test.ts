@@ -36,6 +36,7 @@ const seats = [0, 1, 2].map(
 const prepared: PreparedGeneration = {
   number: 2,
   seats,
+  leavers: [],
   blockMap,
   lanes: [],
   source: { kind: "live", targetVersion: 5, transfer },

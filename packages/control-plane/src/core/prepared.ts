@@ -1,11 +1,16 @@
 /** A generation that is prepared: giving it up, and checking what its members say they hold. */
 import type { Reason } from "@shardwright/job";
 import { heldBlocks, ownedBlocks } from "@shardwright/planner";
-import type { Evidence, PreparedGeneration, Source } from "./state.ts";
+import type { Evidence, GenerationPlan, PreparedGeneration, Seat, Source } from "./state.ts";
 import { change, type Turn, tell } from "./turn.ts";
 
 /** A generation given up is remembered this long: a member that was away must still hear of it. */
 const DISCARDED_KEPT = 8;
+
+/** Everybody who takes part in making a generation, those who leave with it included. */
+export function partakers({ seats, leavers }: GenerationPlan): readonly Seat[] {
+  return [...seats, ...leavers];
+}
 
 /** Forgets the prepared generation; its number stays used. Too many in a row end the job. */
 export function discardPrepared(turn: Turn, reason: Reason): void {
@@ -38,7 +43,7 @@ export function evidenceFault(
   member: string,
   evidence: readonly Evidence[],
 ): Reason | null {
-  for (const seat of prepared.seats.filter((one) => one.member === member)) {
+  for (const seat of partakers(prepared).filter((one) => one.member === member)) {
     const found = evidence.find(({ rank }) => rank === seat.rank);
     const owned = ownedBlocks(prepared.blockMap, seat.rank);
     const replicas = heldBlocks(prepared.blockMap, seat.rank) - owned;

@@ -5,6 +5,7 @@ import type { CommittedGeneration } from "./state.ts";
 const committed: CommittedGeneration = {
   number: 3,
   seats: [],
+  leavers: [],
   blockMap: { elements: 4, blockElements: 4, blocks: 1, runs: [] },
   lanes: [],
   source: { kind: "fresh" },

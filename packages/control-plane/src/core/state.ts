@@ -65,6 +65,8 @@ export interface MemberState {
   readonly launchedMs: number;
   /** Asked to leave: seated until the next generation, then ended and forgotten. */
   readonly leaving: boolean;
+  /** It leaves by its own notice: another incarnation takes its slot when it has left. */
+  readonly returns: boolean;
   /** What it is doing while it loads, for people. */
   readonly doing: string;
 }
@@ -114,6 +116,8 @@ export type Source =
 export interface GenerationPlan {
   readonly number: number;
   readonly seats: readonly Seat[];
+  /** Ranks of leaving members that give away what nobody else holds; numbered after the seats, released at commit. */
+  readonly leavers: readonly Seat[];
   readonly blockMap: BlockMap;
   readonly lanes: readonly LaneRange[];
   readonly source: Source;

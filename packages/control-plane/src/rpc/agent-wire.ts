@@ -17,6 +17,7 @@ import type {
   StepReport,
 } from "@shardwright/proto";
 import type { Directive } from "../core/directives.ts";
+import { partakers } from "../core/prepared.ts";
 import { snapshotMapOf } from "../core/snapshots.ts";
 import type {
   Holding,
@@ -270,6 +271,7 @@ function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): 
   return {
     members: membersToWire(plan),
     worldSize: plan.seats.length,
+    leaversCount: plan.leavers.length,
     blockMap: blockMapToWire(plan.blockMap),
     lanes: lanesToWire(plan.lanes),
     source: sourceToWire(plan),
@@ -288,7 +290,8 @@ function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): 
   };
 }
 
-function membersToWire({ seats }: PreparedGeneration): GenerationMember[] {
+function membersToWire(plan: PreparedGeneration): GenerationMember[] {
+  const seats = partakers(plan);
   return [...new Set(seats.map(({ member }) => member))].map((member) => {
     const own = seats.filter((seat) => seat.member === member);
     return {

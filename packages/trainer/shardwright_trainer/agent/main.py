@@ -1,7 +1,8 @@
 """The agent of one member: `python -m shardwright_trainer.agent.main`, one process per pod.
 
 Starts and watches the ranks, keeps a session with the control plane, writes staged saves. Exit status: 0
-after a Stop or a signal, 3 when the control plane refuses this member for good.
+after a Stop or a leave, 3 when the control plane refuses this member for good, 4 when it was asked to leave
+and the grace passed before its blocks were handed over.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from shardwright_trainer.agent.statements import Identity
 from shardwright_trainer.agent.supervise import Supervisor, environment, own_environment, rank_command
 
 EXIT_REFUSED = 3
+EXIT_GRACE_PASSED = 4
 TOKEN_BYTES_MAX = 4096
-# After SIGTERM the control plane is given this long to arrange a leave without loss.
-LEAVING_SECONDS = 10.0
+# From SIGTERM to the end. Kubernetes kills after 30 s (terminationGracePeriodSeconds), and ending takes time.
+LEAVE_GRACE_SECONDS = 25.0
 
 
 class RankProcesses:
@@ -102,7 +104,7 @@ def read_token(descriptor: int) -> str:
     return token
 
 
-async def serve(endpoint: Endpoint, identity: Identity, engine: str | None) -> int:
+async def serve(endpoint: Endpoint, identity: Identity, engine: str | None, leave_grace: float) -> int:
     """The life of the agent; returns its exit status."""
     # 1. A member with its ranks' door open.
     ranks = RankProcesses(engine)
@@ -111,7 +113,7 @@ async def serve(endpoint: Endpoint, identity: Identity, engine: str | None) -> i
     # 2. Session and beats run until somebody says stop.
     session = asyncio.ensure_future(run_session(endpoint, member.outbox, member.on_directive))
     beats = asyncio.ensure_future(beat_forever(member.hearing.beat))
-    _leave_on_signal(member)
+    _leave_on_signal(member, leave_grace)
     status = 0
     try:
         ends: set[asyncio.Future[Any]] = {session, member.stopped}
@@ -119,9 +121,15 @@ async def serve(endpoint: Endpoint, identity: Identity, engine: str | None) -> i
         if session.done() and isinstance(session.exception(), Refused):
             sys.stderr.write(f"The control plane refuses this member: {session.exception()}\n")
             member.stop("refused")
-            status = EXIT_REFUSED
+            # One that gave notice was released, and missed to hear of it.
+            status = 0 if member.is_leaving else EXIT_REFUSED
         elif session.done():
             session.result()
+        elif member.stopped.result() == GRACE_PASSED:
+            sys.stderr.write(
+                f"Nobody took over within {leave_grace:g} s; what only this member held is lost.\n"
+            )
+            status = EXIT_GRACE_PASSED
     # 3. Ranks first, then what they stood on.
     finally:
         await ranks.close()
@@ -132,14 +140,20 @@ async def serve(endpoint: Endpoint, identity: Identity, engine: str | None) -> i
     return status
 
 
-def _leave_on_signal(member: Member) -> None:
-    """SIGTERM and SIGINT: say Leaving, wait for the control plane's Stop, but not for ever."""
+GRACE_PASSED = "the grace passed"
+
+
+def _leave_on_signal(member: Member, grace: float) -> None:
+    """SIGTERM and SIGINT: give notice and train on until the control plane says Stop, but not for ever."""
     loop = asyncio.get_running_loop()
 
     def leave(name: str) -> None:
-        # A second signal, or nobody to arrange the leave with: end now.
-        patience = LEAVING_SECONDS if member.leave(name) else 0.0
-        loop.call_later(patience, member.stop, name)
+        if member.is_leaving:
+            return  # asking again changes nothing
+        if member.leave(name):
+            loop.call_later(grace, member.stop, GRACE_PASSED)
+        else:
+            member.stop(name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave, number.name)
@@ -156,6 +170,12 @@ def main() -> int:
     parser.add_argument("--token-fd", type=int, required=True)
     parser.add_argument("--work-directory", required=True)
     parser.add_argument("--slot", type=int, required=True)
+    parser.add_argument(
+        "--leave-grace-seconds",
+        type=float,
+        default=LEAVE_GRACE_SECONDS,
+        help="from SIGTERM to the end, even if nobody took over its blocks (default: %(default)g)",
+    )
     parser.add_argument("--rank-engine", help=argparse.SUPPRESS)  # tests give one without torch
     arguments = parser.parse_args()
     Path(arguments.work_directory).mkdir(parents=True, exist_ok=True)
@@ -173,7 +193,7 @@ def main() -> int:
     endpoint = Endpoint(
         address=arguments.control_plane, token=read_token(arguments.token_fd), ca_file=arguments.ca_file
     )
-    return asyncio.run(serve(endpoint, identity, arguments.rank_engine))
+    return asyncio.run(serve(endpoint, identity, arguments.rank_engine, arguments.leave_grace_seconds))
 
 
 def _version(package: str) -> str:

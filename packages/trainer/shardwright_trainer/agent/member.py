@@ -33,7 +33,7 @@ class Member:
         self._ranks = ranks
         self._load: agent.Load | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._leaving = False
+        self.is_leaving = False
 
     def hello(self) -> agent.Hello:
         """The first message of a session."""
@@ -75,10 +75,10 @@ class Member:
             self.stopped.set_result(why)
 
     def leave(self, why: str) -> bool:
-        """Says that this member is going to leave; False where nobody hears it, or for the second time."""
-        first, self._leaving = not self._leaving, True
-        self.outbox.post(agent.SessionRequest(leaving=agent.Leaving(why=why)))
-        return first and self.outbox.is_open and self._roster.running is not None
+        """Gives notice, again with every new session; False where it holds nothing and nobody hears it."""
+        self.is_leaving = True
+        self.outbox.post_standing("leaving", agent.SessionRequest(leaving=agent.Leaving(why=why)))
+        return self.outbox.is_open or self._roster.running is not None
 
     def close(self) -> None:
         """Lets go of everything after the ranks ended."""

@@ -170,6 +170,13 @@ class GenerationPlan:
     """Which ranks copy which block into their agent's memory; None: nobody does."""
     snapshot_files: tuple[SnapshotFile, ...] = ()
     """What the own agent keeps of the snapshot this generation starts from."""
+    leavers: int = 0
+    """Ranks after those of the world: they connect for the transfer, give away their blocks and leave."""
+
+    @property
+    def leaves(self) -> bool:
+        """This rank is one of the leavers."""
+        return self.rank >= self.world_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,6 +167,7 @@ def generation_plan_from_pb(
             )
             for one in snapshots
         ),
+        leavers=prepare.leavers_count,
     )
 
 

@@ -65,8 +65,12 @@ def check_plan(plan: GenerationPlan, layout: FlatLayout, config: RankConfig) -> 
             "BlockMapRefused",
             f"in stage 0 every rank holds every block; block {partial[0]} has fewer holders than ranks",
         )
-    if not 0 <= plan.rank < plan.world_size:
+    if not 0 <= plan.rank < plan.world_size + plan.leavers:
         raise StateError("BlockMapRefused", f"rank {plan.rank} is outside the world of {plan.world_size}")
+    if plan.leavers and not isinstance(plan.source, LiveSource):
+        raise StateError(
+            "PlanRefused", "ranks that leave take part where state moves between living ranks only"
+        )
 
 
 def take_live(
@@ -78,6 +82,19 @@ def take_live(
     state = BlockState.allocate(held, flat, kept=old)
     sent, received = move_blocks(gang, source.moves, old, state)
     return state, sent, received
+
+
+def leaver_evidence(version: int, sent: int) -> Evidence:
+    """Of a rank that gave its blocks away and holds none in the new generation."""
+    return Evidence(
+        owned_blocks=0,
+        replica_blocks=0,
+        optimizer_bytes=0,
+        received_bytes=0,
+        sent_bytes=sent,
+        version=version,
+        owned_crc32c=0,
+    )
 
 
 def take_checkpoint(

@@ -31,28 +31,35 @@ class Gang:
     """A process group of one generation. After any failure it is closed, which makes its peers' collectives
     fail too."""
 
-    def __init__(self, plan: GenerationPlan, device_type: str, check: Callable[[], None] = go_on) -> None:
+    def __init__(
+        self,
+        plan: GenerationPlan,
+        device_type: str,
+        check: Callable[[], None] = go_on,
+        with_leavers: bool = True,
+    ) -> None:
         """Connects through the outside store; PeerLost when not everybody comes before the timeout.
 
         check: called while others are waited for; what it raises ends the wait.
+        with_leavers: for the transfer; without them is the group that trains.
         """
         self.rank = plan.rank
-        self.world_size = plan.world_size
+        self.world_size = plan.world_size + (plan.leavers if with_leavers else 0)
         self.sent_bytes = 0
         self.received_bytes = 0
         self._open = False
-        if plan.world_size == 1:
+        if self.world_size == 1:
             return
         timeout = timedelta(seconds=plan.collective_timeout_seconds)
         with self._watched("connect"):
             client = TCPStore(plan.store_host, plan.store_port, is_master=False, timeout=timeout)
-            store = PrefixStore(plan.store_prefix, client)
-            _await_everybody(store, plan, check)
+            store = PrefixStore(plan.store_prefix + ("" if with_leavers else "/stay"), client)
+            self._await_everybody(store, plan, check)
             dist.init_process_group(
                 "nccl" if device_type == "cuda" else "gloo",
                 store=store,
                 rank=plan.rank,
-                world_size=plan.world_size,
+                world_size=self.world_size,
                 timeout=timeout,
             )
             self._open = True
@@ -93,6 +100,19 @@ class Gang:
             with contextlib.suppress(RuntimeError, ValueError):
                 dist.destroy_process_group()
 
+    def _await_everybody(self, store: PrefixStore, plan: GenerationPlan, check: Callable[[], None]) -> None:
+        """Torch waits for a peer that will never come and hears nothing else; this wait can be given up.
+        What follows it, the mesh itself, takes milliseconds."""
+        until = time.monotonic() + plan.collective_timeout_seconds
+        store.set(f"here/{plan.rank}", "")
+        missing = [f"here/{rank}" for rank in range(self.world_size)]
+        while not store.check(missing):
+            check()
+            if time.monotonic() > until:
+                absent = [key.removeprefix("here/") for key in missing if not store.check([key])]
+                raise PeerLost(f"ranks {', '.join(absent)} did not come to generation {plan.generation}")
+            time.sleep(PRESENT_POLL_SECONDS)
+
     @contextlib.contextmanager
     def _watched(self, what: str) -> Iterator[None]:
         try:
@@ -104,20 +124,6 @@ class Gang:
             self.close()
             first_line = str(error).strip().partition("\n")[0]
             raise PeerLost(f"{what} failed on rank {self.rank} of {self.world_size}: {first_line}") from error
-
-
-def _await_everybody(store: PrefixStore, plan: GenerationPlan, check: Callable[[], None]) -> None:
-    """Torch waits for a peer that will never come and hears nothing else; this wait can be given up.
-    What follows it, the mesh itself, takes milliseconds."""
-    until = time.monotonic() + plan.collective_timeout_seconds
-    store.set(f"here/{plan.rank}", "")
-    missing = [f"here/{rank}" for rank in range(plan.world_size)]
-    while not store.check(missing):
-        check()
-        if time.monotonic() > until:
-            absent = [key.removeprefix("here/") for key in missing if not store.check([key])]
-            raise PeerLost(f"ranks {', '.join(absent)} did not come to generation {plan.generation}")
-        time.sleep(PRESENT_POLL_SECONDS)
 
 
 def _move(sends: Sequence[Leg], receives: Sequence[Leg]) -> None:

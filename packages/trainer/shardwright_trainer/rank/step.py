@@ -61,6 +61,7 @@ class Engine:
         self._pending: Pending | None = None
         self._history = History()
         self._gang: Gang | None = None
+        self._check: Callable[[], None] = go_on
         self._candidate: Membership | None = None
         self._committed: Membership | None = None
         self._snapshots: SnapshotWork | None = None
@@ -83,6 +84,7 @@ class Engine:
         time, or when `check` raises it while others are waited for."""
         adoption.check_plan(plan, self.layout, self._config)
         self._disconnect()
+        self._check = check
         self._gang = Gang(plan, self._config.recipe.device_type, check)
 
     def adopt(self, plan: GenerationPlan) -> Evidence:
@@ -99,13 +101,17 @@ class Engine:
             gang, self._version, self._pending, lanes=lanes, digest=digest, device=self._trained.flat.device
         )
         held = tuple(Held.of(plan.block_map, rank) for rank in range(plan.world_size))
-        mine, flat, sent, received = held[plan.rank], self._trained.flat, 0, 0
+        mine, flat, sent, received = Held.of(plan.block_map, plan.rank), self._trained.flat, 0, 0
         match plan.source:
             case LiveSource() as source:
                 self._settle(source.target_version, peers)
                 old = self._committed.state if self._committed is not None else None
                 state, sent, received = adoption.take_live(source, gang, mine, flat, old)
                 self._version = source.target_version
+                if plan.leavers:
+                    gang = self._part_from_leavers(plan, gang)
+                if plan.leaves:
+                    return adoption.leaver_evidence(self._version, sent)
             case FreshSource():
                 self._forget()
                 self._trained.reset()
@@ -145,6 +151,14 @@ class Engine:
     def close(self) -> None:
         """Leaves the process group; peers that still wait for this rank fail at once."""
         self._disconnect()
+
+    def _part_from_leavers(self, plan: GenerationPlan, gang: Gang) -> Gang:
+        """The transfer is over: the ranks that stay connect anew, the others are alone."""
+        gang.barrier()
+        self._disconnect()
+        if not plan.leaves:
+            self._gang = gang = Gang(plan, self._config.recipe.device_type, self._check, with_leavers=False)
+        return gang
 
     def _settle(self, target_version: int, peers: list[Peer]) -> None:
         """Brings a rank that holds state to the target: finishes its pending step, or drops partial sums."""

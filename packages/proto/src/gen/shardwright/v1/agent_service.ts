@@ -181,7 +181,14 @@ export interface PrepareGeneration {
    * Which ranks put a copy of which block into their agent's memory: owners, and others in another failure
    * domain. A rank that does not hold such a block gets it from its owner.
    */
-  snapshotMap: BlockMap | undefined;
+  snapshotMap:
+    | BlockMap
+    | undefined;
+  /**
+   * Ranks after those of the world: they belong to members that leave, connect for the transfer, give away
+   * blocks that nobody else holds, and are told to stop when the generation is committed.
+   */
+  leaversCount: number;
 }
 
 export interface StateSource {
@@ -2013,6 +2020,7 @@ function createBasePrepareGeneration(): PrepareGeneration {
     recordedStep: 0n,
     snapshotEveryStepsCount: 0,
     snapshotMap: undefined,
+    leaversCount: 0,
   };
 }
 
@@ -2065,6 +2073,9 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
     }
     if (message.snapshotMap !== undefined) {
       BlockMap.encode(message.snapshotMap, writer.uint32(114).fork()).join();
+    }
+    if (message.leaversCount !== 0) {
+      writer.uint32(128).uint32(message.leaversCount);
     }
     return writer;
   },
@@ -2194,6 +2205,14 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
             message.snapshotMap = BlockMap.decode(reader, reader.uint32());
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.leaversCount = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2235,6 +2254,7 @@ export const PrepareGeneration: MessageFns<PrepareGeneration> = {
     message.snapshotMap = (object.snapshotMap !== undefined && object.snapshotMap !== null)
       ? BlockMap.fromPartial(object.snapshotMap)
       : undefined;
+    message.leaversCount = object.leaversCount ?? 0;
     return message;
   },
 };

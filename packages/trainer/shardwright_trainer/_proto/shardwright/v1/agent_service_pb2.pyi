@@ -201,7 +201,7 @@ class GenerationMember(_message.Message):
     def __init__(self, member: _Optional[str] = ..., slot: _Optional[int] = ..., first_rank: _Optional[int] = ..., ranks_count: _Optional[int] = ..., local_ranks: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PrepareGeneration(_message.Message):
-    __slots__ = ("members", "world_size", "block_map", "lanes", "source", "store_host", "store_port", "store_prefix", "save_every_steps_count", "total_steps", "collective_timeout_seconds", "recorded_step", "snapshot_every_steps_count", "snapshot_map")
+    __slots__ = ("members", "world_size", "block_map", "lanes", "source", "store_host", "store_port", "store_prefix", "save_every_steps_count", "total_steps", "collective_timeout_seconds", "recorded_step", "snapshot_every_steps_count", "snapshot_map", "leavers_count")
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     WORLD_SIZE_FIELD_NUMBER: _ClassVar[int]
     BLOCK_MAP_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +216,7 @@ class PrepareGeneration(_message.Message):
     RECORDED_STEP_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_EVERY_STEPS_COUNT_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_MAP_FIELD_NUMBER: _ClassVar[int]
+    LEAVERS_COUNT_FIELD_NUMBER: _ClassVar[int]
     members: _containers.RepeatedCompositeFieldContainer[GenerationMember]
     world_size: int
     block_map: _plan_pb2.BlockMap
@@ -230,7 +231,8 @@ class PrepareGeneration(_message.Message):
     recorded_step: int
     snapshot_every_steps_count: int
     snapshot_map: _plan_pb2.BlockMap
-    def __init__(self, members: _Optional[_Iterable[_Union[GenerationMember, _Mapping]]] = ..., world_size: _Optional[int] = ..., block_map: _Optional[_Union[_plan_pb2.BlockMap, _Mapping]] = ..., lanes: _Optional[_Iterable[_Union[_plan_pb2.LaneRange, _Mapping]]] = ..., source: _Optional[_Union[StateSource, _Mapping]] = ..., store_host: _Optional[str] = ..., store_port: _Optional[int] = ..., store_prefix: _Optional[str] = ..., save_every_steps_count: _Optional[int] = ..., total_steps: _Optional[int] = ..., collective_timeout_seconds: _Optional[float] = ..., recorded_step: _Optional[int] = ..., snapshot_every_steps_count: _Optional[int] = ..., snapshot_map: _Optional[_Union[_plan_pb2.BlockMap, _Mapping]] = ...) -> None: ...
+    leavers_count: int
+    def __init__(self, members: _Optional[_Iterable[_Union[GenerationMember, _Mapping]]] = ..., world_size: _Optional[int] = ..., block_map: _Optional[_Union[_plan_pb2.BlockMap, _Mapping]] = ..., lanes: _Optional[_Iterable[_Union[_plan_pb2.LaneRange, _Mapping]]] = ..., source: _Optional[_Union[StateSource, _Mapping]] = ..., store_host: _Optional[str] = ..., store_port: _Optional[int] = ..., store_prefix: _Optional[str] = ..., save_every_steps_count: _Optional[int] = ..., total_steps: _Optional[int] = ..., collective_timeout_seconds: _Optional[float] = ..., recorded_step: _Optional[int] = ..., snapshot_every_steps_count: _Optional[int] = ..., snapshot_map: _Optional[_Union[_plan_pb2.BlockMap, _Mapping]] = ..., leavers_count: _Optional[int] = ...) -> None: ...
 
 class StateSource(_message.Message):
     __slots__ = ("fresh", "live", "checkpoint", "snapshot")
