@@ -47,15 +47,18 @@ function atBoundary(state: JobState): JobState {
   return after(state, leaving("m1"), interrupted("m0", 0), interrupted("m1", 1), store);
 }
 
-/** The same job where every block is on one rank only. */
-function withOneCopy(state: JobState): JobState {
+/** The same job with one copy of each block, or with both ranks holding all. */
+function withCopies(state: JobState, copies: 1 | 2): JobState {
   if (state.phase !== "active" || state.live.committed === null) throw new Error("not training");
   const { committed, plan } = state.live;
-  const runs = committed.blockMap.runs.map((run) => ({ ...run, holders: run.holders.slice(0, 1) }));
+  const runs = committed.blockMap.runs.map((run) => {
+    const owner = run.holders[0] ?? 0;
+    return { ...run, holders: copies === 1 ? [owner] : [owner, 1 - owner] };
+  });
   const blockMap = { ...committed.blockMap, runs };
   const live = {
     ...state.live,
-    plan: { ...plan, copies: 1 },
+    plan: { ...plan, copies },
     committed: { ...committed, blockMap },
   };
   return { ...state, live };
@@ -90,14 +93,14 @@ function ready(state: JobState, member: string): JobEvent {
 it("pauses for a member that gives notice, and goes on without it where copies are left", () => {
   const paused = after(training(), leaving("m1"));
   expect(liveOf(paused).committed?.mode).toBe("pausing");
-  const { prepared } = liveOf(atBoundary(training()));
+  const { prepared } = liveOf(atBoundary(withCopies(training(), 2)));
   expect(prepared?.seats.map(({ member }) => member)).toEqual(["m0"]);
   expect(prepared?.leavers).toEqual([]);
   expect(prepared?.source).toMatchObject({ kind: "live", targetVersion: 10 });
 });
 
 it("lets the leaver give away what only it holds, then releases it and starts another", () => {
-  const before = withOneCopy(training());
+  const before = withCopies(training(), 1);
   expect(ownedByLeaver(before)).toBeGreaterThan(0);
   const state = atBoundary(before);
   const { prepared } = liveOf(state);
@@ -137,7 +140,7 @@ it("keeps a member that gives notice while a generation is made with it, until t
 });
 
 it("books no fault for a notice, nor for a leaver that dies before it is released", () => {
-  const state = after(atBoundary(withOneCopy(training())), {
+  const state = after(atBoundary(withCopies(training(), 1)), {
     kind: "gone",
     member: "m1",
     incarnation: 1,
