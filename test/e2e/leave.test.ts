@@ -46,7 +46,7 @@ describe.each(["lora", "full"] as const)("a %s member that gives notice", (metho
   it("hands over, is replaced, and nothing is lost", async () => {
     const calm = await shardwright.finish(job(`calm-${method}`, method, 1));
     const name = `left-${method}`;
-    // Planned for one member: full state has one copy of each block, whatever it is scaled to.
+    // Two copies of full state here; what only the leaver holds: leaving.test.ts, test_step_regroup.py.
     await shardwright.apply(job(name, method, 1));
     await shardwright.reach(name, 5);
     expect(await shardwright.ctl("scale", name, "--members", "3")).toMatchObject({ code: 0 });
