@@ -85,6 +85,16 @@ describe("evidence of a prepared generation", () => {
     expect(fault?.sentence).toContain(`rank ${number} of m-${number}`);
   });
 
+  it("expects from a snapshot in the agents' memory what its transfer plan says", () => {
+    const resting: PreparedGeneration = {
+      ...prepared,
+      source: { kind: "snapshot", generation: 1, step: 5, transfer },
+    };
+    expect(evidenceFault(resting, "m-2", evidenceOf(2))).toBeNull();
+    const still = { sentBytes: 0, receivedBytes: 0 };
+    expect(evidenceFault(resting, "m-2", evidenceOf(2, still))?.code).toBe("EvidenceMismatch");
+  });
+
   it("expects nothing to cross the wire from a checkpoint", () => {
     const restored: PreparedGeneration = {
       ...prepared,

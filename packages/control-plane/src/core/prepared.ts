@@ -66,7 +66,7 @@ export function evidenceFault(
 
 /** Bytes of state that cross the wire from and to a rank; what it reads from anywhere else is not among them. */
 function bytesPlanned(source: Source, rank: number): { sent: number; received: number } {
-  if (source.kind !== "live") return { sent: 0, received: 0 };
+  if (!("transfer" in source)) return { sent: 0, received: 0 };
   let sent = 0;
   let received = 0;
   for (const { sourceRank, targetRank, bytes } of source.transfer.moves) {
