@@ -17,6 +17,7 @@ import {
   type RankSaid,
   type ToldGeneration,
 } from "./rank.ts";
+import { SnapshotShelf } from "./snapshot-shelf.ts";
 import type { World } from "./world.ts";
 
 type Bare<T> = T extends unknown ? Omit<T, "member" | "incarnation"> : never;
@@ -82,6 +83,7 @@ export class Agent {
     string,
     { step: number; generation: number; wanted: boolean; files: Map<number, Map<number, number>> }
   >();
+  private readonly snapshots = new SnapshotShelf();
   private readonly written = new Map<string, Said>();
   private readonly writing = new Set<string>();
 
@@ -200,11 +202,9 @@ export class Agent {
     const seats = plan.seats.map(asKnown);
     const leavers = plan.leavers.map(asKnown);
     this.world.rememberPlan(plan);
-    this.tell(seated, {
-      kind: "prepare",
-      generation: plan.number,
-      plan: { ...plan, seats, leavers },
-    });
+    const resting = plan.source.kind === "snapshot" ? this.snapshots.of(plan.source) : new Map();
+    const told = { ...plan, seats, leavers };
+    this.tell(seated, { kind: "prepare", generation: plan.number, plan: told, resting });
   }
 
   private commit(step: number): void {
@@ -212,6 +212,7 @@ export class Agent {
     if (seat === null) return;
     this.prepared = null;
     this.running = seat;
+    this.snapshots.undoBeyond(step);
     for (const slot of this.of(seat)) {
       slot.holding = null;
       slot.finished = false;
@@ -266,6 +267,7 @@ export class Agent {
     this.world.agenda.after(this.world.draw.ms(0, 30), () => {
       if (!this.alive || this.stopping) return;
       const { localRank, pid } = rank;
+      this.tellSnapshots();
       this.slots[localRank] = emptySlot(localRank);
       this.deaths[localRank] = (this.deaths[localRank] ?? 0) + 1;
       this.outbox.withdraw("loaded");
@@ -291,7 +293,11 @@ export class Agent {
     const slot = this.slots[localRank];
     if (!this.alive || slot === undefined || slot.pid !== pid) return;
     const ofPrepared = body.kind === "ready" || body.kind === "failed";
-    const ofRunning = body.kind === "step" || body.kind === "staged" || body.kind === "finished";
+    const ofRunning =
+      body.kind === "step" ||
+      body.kind === "staged" ||
+      body.kind === "snapshot" ||
+      body.kind === "finished";
     if (ofPrepared && this.prepared?.generation !== generation) return;
     if (ofRunning && this.runningNumber !== generation) return;
     if (body.kind === "interrupted" && generation !== 0 && generation !== this.runningNumber)
@@ -307,6 +313,7 @@ export class Agent {
         this.onReady(slot, body.evidence);
         return;
       case "failed":
+        if (body.code === "SnapshotMissing") this.forgetSnapshot(generation);
         this.failGeneration(generation, body.code, body.sentence);
         return;
       case "step":
@@ -318,6 +325,9 @@ export class Agent {
         return;
       case "staged":
         this.onStaged(slot, generation, body);
+        return;
+      case "snapshot":
+        this.snapshots.add(generation, body);
         return;
       case "interrupted":
         slot.holding = body.holding;
@@ -336,6 +346,7 @@ export class Agent {
     slot.loaded = true;
     this.deaths[slot.localRank] = 0;
     if (!this.isLoaded()) return;
+    this.tellSnapshots();
     this.outbox.withdrawPrefix("exit ");
     const ranks = this.slots.map(({ localRank, pid }) => ({ localRank, pid, holding: null }));
     this.outbox.postStanding("loaded", { kind: "loaded", facts: this.world.facts, ranks });
@@ -369,8 +380,22 @@ export class Agent {
       .filter(({ waits }) => waits)
       .map((slot) => ({ localRank: slot.localRank, pid: slot.pid, holding: this.holdingOf(slot) }));
     if (ranks.length === 0) return;
+    this.tellSnapshots();
     const generation = this.runningNumber;
     this.outbox.postStanding("interrupted", { kind: "interrupted", generation, ranks });
+  }
+
+  /** What one rank could not take up, no other can. */
+  private forgetSnapshot(generation: number): void {
+    const source = this.world.planOf(generation)?.source;
+    if (source?.kind !== "snapshot") return;
+    this.snapshots.drop(source);
+    this.tellSnapshots();
+  }
+
+  private tellSnapshots(): void {
+    const snapshots = this.snapshots.untold();
+    if (snapshots !== null) this.outbox.postStanding("snapshots", { kind: "snapshots", snapshots });
   }
 
   private holdingOf(slot: Slot): Holding {
@@ -463,6 +488,7 @@ export class Agent {
 
   private beat(): void {
     if (!this.alive) return;
+    this.tellSnapshots();
     const { now } = this.world.agenda;
     // A rank that is well proves it by itself; only a hung one is silent.
     const ranks = this.slots

@@ -6,6 +6,8 @@ export interface JobShape {
   readonly blocks: number;
   readonly totalSteps: number;
   readonly saveEverySteps: number;
+  /** 0: no snapshots. */
+  readonly snapshotEverySteps: number;
 }
 
 /** Content of a block before the first step. */

@@ -128,6 +128,29 @@ export const MUTANTS: readonly Mutant[] = [
     instead: "if (needsState && waitsForSnapshots(turn, offered)) return;",
   },
   {
+    name: "start from a torn snapshot",
+    file: "snapshots.ts",
+    rule: "if (firstBlock > covered) return false;",
+    instead: "",
+    and: {
+      file: "snapshots.ts",
+      rule: "return covered >= blocks;",
+      instead: "return covered > 0;",
+    },
+  },
+  {
+    name: "expect no bytes from a snapshot",
+    file: "prepared.ts",
+    rule: `if (!("transfer" in source)) return`,
+    instead: `if (source.kind !== "live") return`,
+  },
+  {
+    name: "start from a snapshot older than the last checkpoint",
+    file: "snapshots.ts",
+    rule: "newest === null || newest.step < (live.lastCommit?.step ?? 0)",
+    instead: "newest === null",
+  },
+  {
     name: "seat by slot only",
     file: "generation.ts",
     rule: "holds(b) - holds(a) || bySlot(a, b)",

@@ -1,5 +1,6 @@
 /** A rank process: the loop, the membership and the commit point of the real one, over numbers instead of tensors. */
 import type { BlockMap, LaneRange } from "@shardwright/planner";
+import { snapshotMapOf } from "../../packages/control-plane/src/core/snapshots.ts";
 import type {
   Evidence,
   Holding,
@@ -18,7 +19,13 @@ export interface ToldGeneration extends PreparedGeneration {
 
 export type RankDirective =
   | { readonly kind: "start" }
-  | { readonly kind: "prepare"; readonly generation: number; readonly plan: ToldGeneration }
+  | {
+      readonly kind: "prepare";
+      readonly generation: number;
+      readonly plan: ToldGeneration;
+      /** What the agent keeps of the snapshot it starts from. */
+      readonly resting: ReadonlyMap<number, number>;
+    }
   | { readonly kind: "commit"; readonly generation: number; readonly step: number }
   | { readonly kind: "discard"; readonly generation: number }
   | { readonly kind: "stop" };
@@ -44,6 +51,15 @@ export interface RankSaid {
         readonly writer: number;
         /** Content of owned blocks; empty when the rank owns nothing. */
         readonly blocks: ReadonlyMap<number, number>;
+      }
+    | {
+        readonly kind: "snapshot";
+        readonly step: number;
+        readonly rank: number;
+        /** Content of the blocks that the snapshot map gives this rank. */
+        readonly blocks: ReadonlyMap<number, number>;
+        /** The newest that all ranks have taken before. */
+        readonly complete: number;
       }
     | { readonly kind: "interrupted"; readonly holding: Holding }
     | { readonly kind: "finished"; readonly step: number };
@@ -82,7 +98,7 @@ export class Rank {
   /** Ends with a user error at the next step. */
   poisoned = false;
   /** Ends right after it has passed this collective. */
-  diesAfter: "reduce" | "agree" | "barrier" | "gather" | null = null;
+  diesAfter: "reduce" | "agree" | "barrier" | "gather" | "snapshot" | null = null;
   /** Its next evidence is wrong. */
   lies = false;
   committed: Membership | null = null;
@@ -100,6 +116,8 @@ export class Rank {
   private candidate: Membership | null = null;
   private candidateVersion = 0;
   private parameters = 0;
+  private resting: ReadonlyMap<number, number> = new Map();
+  private takenStep = 0;
   private history: { step: number; lanes: readonly number[] }[] = [];
   /** Grows with every change of place: what was due for an older one is void. */
   private turn = 0;
@@ -168,6 +186,7 @@ export class Rank {
         this.reportHolding();
       } else if (directive.kind === "prepare" && directive.generation > this.newest) {
         this.newest = directive.generation;
+        this.resting = directive.resting;
         this.join(directive.plan);
       }
     }
@@ -237,14 +256,16 @@ export class Rank {
 
   /** Blocks travel by the plan; kept ones stay. */
   private move(plan: ToldGeneration, rank: number, gang: Gang): void {
-    const old = this.committed?.blocks ?? new Map<number, number>();
+    const live = this.committed?.blocks ?? new Map<number, number>();
+    const old = plan.source.kind === "snapshot" ? new Map(this.resting) : live;
     const held = blocksHeld(plan.blockMap, rank);
     this.together(gang, "move", { rank, data: new Map(old) }, (all) => {
       const blocks = new Map<number, number>();
       for (const block of held) {
         const found = this.blockFrom({ plan, rank, block, old }, all);
         if (found === undefined) {
-          this.failJoin(plan, "TransferRefused", `block ${block} comes from nobody`);
+          const code = plan.source.kind === "snapshot" ? "SnapshotMissing" : "TransferRefused";
+          this.failJoin(plan, code, `block ${block} comes from nobody`);
           return;
         }
         blocks.set(block, found);
@@ -287,8 +308,6 @@ export class Rank {
       case "checkpoint":
         return this.world.desk.restored(source.commit, block);
       case "snapshot":
-        // The agents of this simulation keep none.
-        return undefined;
       case "live": {
         if (old.has(block)) return old.get(block);
         const carries = source.transfer.moves.find(
@@ -391,6 +410,7 @@ export class Rank {
     this.committed = membership;
     this.candidate = null;
     this.running = membership.plan.number;
+    this.takenStep = 0;
     this.version = this.candidateVersion;
     world.watch.rankRuns(this, membership.plan.number, step);
     this.tellAgain(membership.plan.recordedStep, step);
@@ -483,7 +503,10 @@ export class Rank {
       this.report(step, lanes, range?.begin ?? 0, range?.end ?? 0);
       const { saveEverySteps, totalSteps } = this.world.shape;
       if (this.version % saveEverySteps === 0 && this.version < totalSteps) this.stage("periodic");
-      this.nextStep();
+      const { snapshotEverySteps: every } = this.world.shape;
+      if (every > 0 && this.version % every === 0 && this.version < totalSteps)
+        this.snapshot(committed);
+      else this.nextStep();
     });
   }
 
@@ -516,6 +539,25 @@ export class Rank {
       blocks.set(block, committed.blocks.get(block) ?? 0);
     const { version: step } = this;
     this.say(this.running, { kind: "staged", step, trigger, writer: committed.rank, blocks });
+  }
+
+  /** All ranks together: what each keeps comes from the owners where it is not held live. */
+  private snapshot({ gang, rank, plan, blocks }: Membership): void {
+    const step = this.version;
+    const data = { taken: this.takenStep, blocks: new Map(blocks) };
+    this.together(gang, `snapshot ${step}`, { rank, data }, (all) => {
+      const content = gathered(
+        plan.blockMap,
+        all.map((one) => one.blocks),
+      );
+      const kept = new Map(
+        blocksHeld(snapshotMapOf(plan), rank).map((block) => [block, content[block] ?? 0]),
+      );
+      const complete = Math.min(...all.map(({ taken }) => taken));
+      this.takenStep = step;
+      this.say(this.running, { kind: "snapshot", step, rank, blocks: kept, complete });
+      this.nextStep();
+    });
   }
 
   private reportHolding(): void {
@@ -607,7 +649,7 @@ function bytesMoved(
   { source }: ToldGeneration,
   rank: number,
 ): { readonly sentBytes: number; readonly receivedBytes: number } {
-  const moves = source.kind === "live" ? source.transfer.moves : [];
+  const moves = "transfer" in source ? source.transfer.moves : [];
   const sum = (of: "sourceRank" | "targetRank"): number =>
     moves.reduce((bytes, move) => (move[of] === rank ? bytes + move.bytes : bytes), 0);
   return { sentBytes: sum("sourceRank"), receivedBytes: sum("targetRank") };

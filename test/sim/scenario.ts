@@ -1,5 +1,5 @@
 /** What one seed stands for: a job, a cluster and how hostile it is. */
-import { createDraw } from "./draw.ts";
+import { createDraw, mix } from "./draw.ts";
 import type { JobShape } from "./exact.ts";
 
 export type FaultKind =
@@ -78,6 +78,7 @@ export function scenarioOf(seed: number): Scenario {
       blocks: draw.int(1, 7),
       totalSteps,
       saveEverySteps: draw.int(2, 6),
+      snapshotEverySteps: mix(0x5a9, seed) % 4,
     },
     members,
     ranksPerMember,
@@ -98,7 +99,7 @@ export function scenarioOf(seed: number): Scenario {
 export function plainScenario(crashAtPoint: number): Scenario {
   return {
     seed: 1,
-    shape: { lanes: 4, blocks: 3, totalSteps: 6, saveEverySteps: 2 },
+    shape: { lanes: 4, blocks: 3, totalSteps: 6, saveEverySteps: 2, snapshotEverySteps: 0 },
     members: 2,
     ranksPerMember: 1,
     membersMin: 1,

@@ -41,7 +41,7 @@ describe("the closed loop", () => {
       const sum = (of: (one: Ending) => number): number =>
         endings.reduce((all, one) => all + of(one), 0);
       process.stdout.write(
-        `${endings.length} lives: ${count("complete")} complete, ${count("failed")} failed, ${count("cancelled")} cancelled; ${sum((one) => one.generations)} generations, ${sum((one) => one.restores)} restores\n`,
+        `${endings.length} lives: ${count("complete")} complete, ${count("failed")} failed, ${count("cancelled")} cancelled; ${sum((one) => one.generations)} generations, ${sum((one) => one.restores)} restores, ${sum((one) => one.snapshotStarts)} starts from snapshots\n`,
       );
       expect(failures).toEqual([]);
       // A world in which nothing goes wrong, or nothing goes right, proves nothing.
@@ -50,6 +50,7 @@ describe("the closed loop", () => {
         expect(count("failed")).toBeGreaterThan(0);
         expect(count("cancelled")).toBeGreaterThan(0);
         expect(sum((one) => one.restores)).toBeGreaterThan(0);
+        expect(sum((one) => one.snapshotStarts)).toBeGreaterThan(0);
       }
     },
     LIMIT_MS,

@@ -39,6 +39,7 @@ export class Watch {
   >();
   generations = 0;
   checkpointRestores = 0;
+  snapshotStarts = 0;
 
   constructor(world: World) {
     this.world = world;
@@ -182,9 +183,16 @@ export class Watch {
     const { prepared, committed } = is;
     if (prepared === null || prepared.number === was.prepared?.number) return;
     this.generations++;
-    if (prepared.source.kind !== "checkpoint" && prepared.source.kind !== "fresh") return;
-    if (committed === null) return;
-    this.checkpointRestores++;
+    if (prepared.source.kind === "live" || committed === null) return;
+    if (prepared.source.kind === "snapshot") {
+      this.snapshotStarts++;
+      this.must(
+        "a snapshot is not older than the last checkpoint",
+        prepared.step >= (is.lastCommit?.step ?? 0),
+        `generation ${prepared.number} from the snapshot of step ${prepared.step}, ${is.lastCommit?.step} is committed`,
+      );
+      this.isOfTheRun(prepared.source);
+    } else this.checkpointRestores++;
     const holders = this.world.ranks.filter((rank) => {
       const member = is.members.find(({ name }) => name === rank.member);
       const isOurs = member?.incarnation === rank.incarnation && member.state !== "lost";
@@ -206,6 +214,24 @@ export class Watch {
       "no restore while the living hold every block",
       held.size < this.world.shape.blocks,
       `generation ${prepared.number} from ${prepared.source.kind} at step ${prepared.step}, the living are at ${target}`,
+    );
+  }
+
+  /** A later generation that began below it has undone what it was taken of. */
+  private isOfTheRun({
+    generation,
+    step,
+  }: {
+    readonly generation: number;
+    readonly step: number;
+  }): void {
+    const undoing = [...this.committedSteps].find(
+      ([number, from]) => number > generation && from < step,
+    );
+    this.must(
+      "a snapshot is of the run as it is",
+      this.committedSteps.has(generation) && undoing === undefined,
+      `step ${step} of generation ${generation}, undone by generation ${undoing?.[0]}`,
     );
   }
 

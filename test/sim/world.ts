@@ -47,6 +47,7 @@ export interface Ending {
   readonly step: number;
   readonly generations: number;
   readonly restores: number;
+  readonly snapshotStarts: number;
   readonly points: number;
   readonly lastCommitStep: number;
 }
@@ -141,6 +142,7 @@ export class World {
       step: live?.step ?? 0,
       generations: this.watch.generations,
       restores: this.watch.checkpointRestores,
+      snapshotStarts: this.watch.snapshotStarts,
       points: this.plane.points,
       lastCommitStep: live?.lastCommit?.step ?? 0,
     };
@@ -381,7 +383,8 @@ export class World {
         rank?.die(draw.pick(["killed", "oom", "unknown"]), draw.chance(0.5));
         return;
       case "killInStep":
-        if (rank !== null) rank.diesAfter = draw.pick(["reduce", "agree", "barrier", "gather"]);
+        if (rank !== null)
+          rank.diesAfter = draw.pick(["reduce", "agree", "barrier", "gather", "snapshot"]);
         return;
       case "lie":
         if (rank !== null) rank.lies = true;
@@ -497,6 +500,7 @@ function queuedState(scenario: Scenario): JobState {
       blockElements: BLOCK_ELEMENTS,
       trainableElements: shape.blocks * BLOCK_ELEMENTS,
       saveEverySteps: shape.saveEverySteps,
+      snapshotEverySteps: shape.snapshotEverySteps,
       recipe: { ...plan.recipe, lanes: shape.lanes },
     },
     reason: { code: "Submitted", sentence: "waits" },
