@@ -200,6 +200,12 @@ export const MUTANTS: readonly Mutant[] = [
     instead: ") return;",
   },
   {
+    name: "ask nothing of those that leave",
+    file: "formation.ts",
+    rule: "leavers: idleRanks(live, true),",
+    instead: "leavers: [],",
+  },
+  {
     name: "end a leaver that sits in the new generation",
     file: "formation.ts",
     rule: "leaving && !seats.some(({ member }) => member === name);",

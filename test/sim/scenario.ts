@@ -16,6 +16,7 @@ export type FaultKind =
   | "effects"
   | "poison"
   | "unheardCommit"
+  | "scale"
   | "cancel";
 
 export interface Scenario {
@@ -55,6 +56,8 @@ const KINDS: readonly FaultKind[] = [
   "disk",
   "effects",
   "unheardCommit",
+  "scale",
+  "scale",
 ];
 const FAULTS_FROM_MS = 500;
 

@@ -24,6 +24,8 @@ const DRAIN_MS = 60_000;
 const ENTRIES_MAX = 100_000;
 const BACKOFF_MS_MAX = 10_000;
 const REFUSALS_MAX = 5;
+/** As many as a user asks for at most. */
+const MEMBERS_MAX = 5;
 const GRACE_MS = 15_000;
 const ECHO = 0.04;
 // Of these there are few, and each must be fenced.
@@ -157,10 +159,7 @@ export class World {
 
   /** Placed as soon as there is a control plane to hear it. */
   private place(): void {
-    const members = Array.from({ length: this.scenario.members }, (_, index) => ({
-      name: `m${index}`,
-      node: `n${index}`,
-    }));
+    const members = membersNamed(this.scenario.members);
     const reason = { code: "Placed", sentence: "placed" };
     this.plane.deliver({ kind: "placed", members, reason });
     this.agenda.after(1_000, () => {
@@ -426,6 +425,9 @@ export class World {
           this.hadUserError = true;
         }
         return;
+      case "scale":
+        this.scale(draw.int(1, MEMBERS_MAX));
+        return;
       case "cancel":
         this.cancel();
         return;
@@ -442,11 +444,21 @@ export class World {
     if (this.agents.length > 0 && this.draw.chance(0.7)) this.draw.pick(this.agents).die();
   }
 
+  /** What a user asks for with `shardctl scale`: the first so many names. Asked again until there is somebody to hear. */
+  private scale(count: number): void {
+    if (this.plane.isUp) this.plane.deliver({ kind: "scale", members: membersNamed(count) });
+    else this.agenda.after(500, () => this.scale(count));
+  }
+
   private cancel(): void {
     this.wasCancelled = true;
     if (this.plane.isUp) this.plane.deliver({ kind: "cancel" });
     else this.agenda.after(500, () => this.cancel());
   }
+}
+
+function membersNamed(count: number): { readonly name: string; readonly node: string }[] {
+  return Array.from({ length: count }, (_, index) => ({ name: `m${index}`, node: `n${index}` }));
 }
 
 function factsOf({ blocks, totalSteps }: JobShape): JobFacts {
