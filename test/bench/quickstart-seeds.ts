@@ -1,6 +1,7 @@
 // What the quickstart's job gives with other seeds, through the product: submit, train, export, score.
 // node test/bench/quickstart-seeds.ts SEED… prints one JSON object. Ten minutes a seed on a busy machine.
 import { join } from "node:path";
+import { EXIT } from "../../packages/cli/src/exit.ts";
 import {
   comparisonTable,
   evaluate,

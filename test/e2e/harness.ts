@@ -113,23 +113,25 @@ export function hashesOf(
 export class Embedded {
   readonly dataDir: string;
   readonly #interpreter: string;
+  readonly #flags: readonly string[];
   #up: ChildProcess | undefined;
 
-  private constructor(dataDir: string, interpreter: string) {
+  private constructor(dataDir: string, interpreter: string, flags: readonly string[]) {
     this.dataDir = dataDir;
     this.#interpreter = interpreter;
+    this.#flags = flags;
   }
 
-  /** `interpreter`: what members run on when it is not the trainer's Python. */
-  static async start(interpreter = python()): Promise<Embedded> {
-    const made = new Embedded(mkdtempSync(join(tmpdir(), "shardwright-e2e-")), interpreter);
+  /** `interpreter`: what members run on when it is not the trainer's Python; `flags`: further ones of `up`. */
+  static async start(interpreter = python(), flags: readonly string[] = []): Promise<Embedded> {
+    const made = new Embedded(mkdtempSync(join(tmpdir(), "shardwright-e2e-")), interpreter, flags);
     await made.up();
     return made;
   }
 
   /** Starts the services and waits for the ready line. */
   async up(): Promise<void> {
-    const child = spawn(NODE, [SHARDCTL, "up", "--data-dir", this.dataDir], {
+    const child = spawn(NODE, [SHARDCTL, "up", "--data-dir", this.dataDir, ...this.#flags], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, NO_COLOR: "1", SHARDWRIGHT_PYTHON: this.#interpreter },
     });

@@ -1,7 +1,7 @@
 /** The control plane's shell as a model: a journal, sessions, effects in flight, and a process that may crash anywhere. */
 import type { Directive, directivesFor } from "../../packages/control-plane/src/core/directives.ts";
 import type { decide } from "../../packages/control-plane/src/core/lifecycle.ts";
-import { hangAfterMs } from "../../packages/control-plane/src/core/liveness.ts";
+import { HANG_MS_DEFAULT, hangAfterMs } from "../../packages/control-plane/src/core/liveness.ts";
 import type { silenceAll } from "../../packages/control-plane/src/core/members.ts";
 import type {
   Effect,
@@ -197,7 +197,10 @@ export class Plane {
   ): void {
     const live = this.memory !== null && "live" in this.memory ? this.memory.live : null;
     if (live?.committed == null) return;
-    const limit = hangAfterMs(live.progress?.seconds ?? live.plan.stepSecondsPredicted);
+    const limit = hangAfterMs(
+      HANG_MS_DEFAULT,
+      live.progress?.seconds ?? live.plan.stepSecondsPredicted,
+    );
     for (const { localRank, silentMs } of ranks) {
       const slot = live.members
         .find(({ name }) => name === member)

@@ -25,6 +25,10 @@ export const VERBS: readonly Verb[] = [
         flags: "--metrics-port <port>",
         help: "port of /metrics on 127.0.0.1 (default: a free one)",
       },
+      {
+        flags: "--hang-after <duration>",
+        help: "end a rank that was not heard for so long, 1s to 30s (default 30s; five steps where that is longer)",
+      },
     ],
     examples: ["shardctl up", "shardctl up --detach --data-dir ./state"],
     exits: [],

@@ -18,6 +18,7 @@ import {
   systemClock,
 } from "@shardwright/service";
 import { connectCheckpoints } from "./checkpoints.ts";
+import { HANG_MS_DEFAULT } from "./core/liveness.ts";
 import { POLICY_DEFAULT } from "./core/state.ts";
 import { putJob } from "./desired/local.ts";
 import { createDriver, type Driver } from "./driver.ts";
@@ -54,6 +55,8 @@ export interface ControlPlaneConfig {
   readonly storeUrl?: string;
   /** Ranks that may run at once on this machine. */
   readonly ranksMax?: number;
+  /** A rank that its agent has not heard for so long hangs [ms]; absent = 30 s. */
+  readonly hangMs?: number;
   readonly clock?: Clock;
   /** Who starts members; absent = they are processes of this machine. */
   readonly launcher?: Launcher;
@@ -234,6 +237,7 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
       failed: (uid, reason) => log.error({ err: reason, uid }, "recording steps has failed"),
     }),
     recordOf: driver.recordOf,
+    hangMs: config.hangMs ?? HANG_MS_DEFAULT,
     deliver: driver.deliver,
     log,
   };

@@ -15,12 +15,16 @@ const DRAIN_MS = 20_000;
 // A detached one that is not ready by then is stuck; a start takes a second or two.
 const START_MS_MAX = 60_000;
 const POLL_MS = 50;
+// Ranks beat every second.
+const HANG_MS_MIN = 1_000;
+const HANG_MS_MAX = 30_000;
 
 /** Runs the control plane of a data directory, here or in the background. */
 export async function run(call: Invocation): Promise<ExitCode> {
   const { io } = call;
   // Before anything is held, in the foreground: it may take minutes, and it shows progress.
   const python = await ensurePython((line) => io.err(`${line}\n`));
+  hangMsOf(call);
   return call.flags.on("detach") ? await detach(call) : await serve(call, python);
 }
 
@@ -50,6 +54,7 @@ async function serve(call: Invocation, python: string): Promise<ExitCode> {
       token: held.token,
       port,
       metricsPort: flags.count("metrics-port") ?? 0,
+      hangMs: hangMsOf(call),
       log,
     });
     // 3. Ready: now other verbs find us.
@@ -108,6 +113,15 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
+/** Peers wait a minute for each other at least: until half of it the rank that hangs is named first. */
+function hangMsOf({ flags }: Invocation): number {
+  const ms = flags.duration("hang-after") ?? HANG_MS_MAX;
+  if (ms >= HANG_MS_MIN && ms <= HANG_MS_MAX) return ms;
+  throw new Refusal(EXIT.usage, `--hang-after ${ms / 1000}s is out of range`, {
+    why: `expected ${HANG_MS_MIN / 1000}s to ${HANG_MS_MAX / 1000}s`,
+  });
+}
+
 /** Starts `up` in the background and returns when it is ready; its words go to up.log. */
 async function detach(call: Invocation): Promise<ExitCode> {
   const { io, settings, flags } = call;
@@ -119,7 +133,7 @@ async function detach(call: Invocation): Promise<ExitCode> {
   const from = fstatSync(log).size;
   const entry = join(repositoryRoot(), "packages", "cli", "bin", "shardctl");
   const args = [entry, "up", "--data-dir", dataDir];
-  for (const name of ["port", "metrics-port"]) {
+  for (const name of ["port", "metrics-port", "hang-after"]) {
     const value = flags.text(name);
     if (value !== undefined) args.push(`--${name}`, value);
   }

@@ -16,6 +16,8 @@ export interface ComposeOptions {
   /** Of JobService; 0 takes the one of the last time in this data directory, else a free one. */
   readonly port: number;
   readonly metricsPort: number;
+  /** A rank that was not heard for so long hangs [ms]; absent = 30 s. */
+  readonly hangMs?: number;
   readonly log: Log;
 }
 
@@ -91,6 +93,7 @@ export async function compose(
         version: VERSION,
         log: log.child({ part: "control-plane" }),
         meter,
+        ...(options.hangMs === undefined ? {} : { hangMs: options.hangMs }),
       }),
     );
     // 3. Who watches it.

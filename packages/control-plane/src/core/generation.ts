@@ -43,12 +43,14 @@ export function formGeneration(request: FormRequest): Formed {
   const lanes = live.plan.recipe.lanes;
   const bySlot = (a: Candidate, b: Candidate): number =>
     a.slot - b.slot || a.localRank - b.localRank;
+  const isLive = ({ holding }: Candidate): boolean =>
+    live.committed !== null && holding?.generation === live.committed.number;
   // Where there are more ranks than lanes, those that hold state come first: without them it would be lost.
-  const holds = ({ holding, member }: Candidate): number => {
-    const isLive = live.committed !== null && holding?.generation === live.committed.number;
+  const holds = (candidate: Candidate): number => {
+    if (isLive(candidate)) return Number.MAX_SAFE_INTEGER;
+    const { member } = candidate;
     const found = live.members.find(({ name }) => name === member);
-    const resting = found === undefined ? -1 : newestStep(found, live.line);
-    return isLive ? Number.MAX_SAFE_INTEGER : resting;
+    return found === undefined ? -1 : newestStep(found, live.line);
   };
   const seated = [...candidates]
     .sort((a, b) => holds(b) - holds(a) || bySlot(a, b))
@@ -68,7 +70,7 @@ export function formGeneration(request: FormRequest): Formed {
     storePrefix: `${request.uid}/g${number}`,
   };
   // Who leaves takes part only where state would be lost without it.
-  const leavers = request.leavers.filter((one) => holds(one) > 0).sort(bySlot);
+  const leavers = request.leavers.filter(isLive).sort(bySlot);
   const alone = liveSource(request, { seated, leavers: [] }, number);
   const isHelped = alone.kind !== "live" && leavers.length > 0;
   const living = isHelped ? liveSource(request, { seated, leavers }, number) : alone;

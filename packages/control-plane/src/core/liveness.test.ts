@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { HANG_MS_MIN, hangAfterMs, judgeSilence } from "./liveness.ts";
+import { HANG_MS_DEFAULT, hangAfterMs, judgeSilence } from "./liveness.ts";
 import { type MemberState, POLICY_DEFAULT } from "./state.ts";
 
 const policy = { ...POLICY_DEFAULT, silenceMs: 10_000, launchMs: 60_000 };
@@ -39,7 +39,7 @@ describe("judgeSilence", () => {
 
 describe("hangAfterMs", () => {
   it("is five steps, and never so short that a slow write looks like a hang", () => {
-    expect(hangAfterMs(0.1)).toBe(HANG_MS_MIN);
-    expect(hangAfterMs(60)).toBe(300_000);
+    expect(hangAfterMs(HANG_MS_DEFAULT, 0.1)).toBe(HANG_MS_DEFAULT);
+    expect(hangAfterMs(HANG_MS_DEFAULT, 60)).toBe(300_000);
   });
 });

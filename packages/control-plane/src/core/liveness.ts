@@ -1,8 +1,8 @@
 /** Silence: unknown is not failed. Only what others wait for is ever given up, and a hang names its rank. */
 import type { MemberState, Policy } from "./state.ts";
 
-/** A rank that says nothing and takes no step for this long, at least, hangs. */
-export const HANG_MS_MIN = 30_000;
+/** A rank that says nothing for this long hangs, where nobody set another limit. */
+export const HANG_MS_DEFAULT = 30_000;
 export const HANG_MEDIANS = 5;
 
 export type Silence =
@@ -39,7 +39,7 @@ export function judgeSilence(
   };
 }
 
-/** How long a rank may be silent in a step before it counts as hung. */
-export function hangAfterMs(stepSecondsMedian: number): number {
-  return Math.max(HANG_MS_MIN, HANG_MEDIANS * stepSecondsMedian * 1000);
+/** How long [ms] a rank may be silent in a step before it counts as hung: `hangMs`, longer where steps are long. */
+export function hangAfterMs(hangMs: number, stepSecondsMedian: number): number {
+  return Math.max(hangMs, HANG_MEDIANS * stepSecondsMedian * 1000);
 }

@@ -19,6 +19,8 @@ export interface AgentWorld {
   readonly recordOf: (uid: string) => Promise<JobRecord | null>;
   /** Decides on what a member said; resolves when it is durable. */
   readonly deliver: (uid: string, event: MemberEvent) => Promise<void>;
+  /** A rank that its agent has not heard for so long hangs [ms]. */
+  readonly hangMs: number;
   readonly log: Log;
 }
 
@@ -130,7 +132,10 @@ async function judgeBeat(
   const record = await world.recordOf(uid);
   const live = record !== null && "live" in record.state ? record.state.live : null;
   if (live?.committed == null) return;
-  const limitMs = hangAfterMs(live.progress?.seconds ?? live.plan.stepSecondsPredicted);
+  const limitMs = hangAfterMs(
+    world.hangMs,
+    live.progress?.seconds ?? live.plan.stepSecondsPredicted,
+  );
   for (const rank of beat.ranks) {
     if (rank.silentMs <= limitMs) continue;
     const slot = live.members

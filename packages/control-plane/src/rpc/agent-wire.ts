@@ -260,9 +260,10 @@ export function directiveToWire(directive: Directive, context: DirectiveContext)
   }
 }
 
-// A step of the largest plans on the slowest network; a dead peer is noticed long before by its reset.
-const COLLECTIVE_TIMEOUT_SECONDS_MIN = 30;
-const COLLECTIVE_TIMEOUT_STEPS = 5;
+// A dead peer is noticed long before, by its reset. Twice what a hang takes to be noticed (core/liveness.ts): the
+// rank that hangs is to be named before its peers give up waiting.
+const COLLECTIVE_TIMEOUT_SECONDS_MIN = 60;
+const COLLECTIVE_TIMEOUT_STEPS = 10;
 
 function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): PrepareGeneration {
   const live = "live" in record.state ? record.state.live : null;

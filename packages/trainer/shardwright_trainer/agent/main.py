@@ -60,10 +60,10 @@ class RankProcesses:
         """See RankServer.send."""
         self._server.send(local_rank, directive)
 
-    def kill(self, local_rank: int) -> None:
-        """See Supervisor.kill."""
+    def end_hung(self, local_rank: int) -> None:
+        """See Supervisor.end_hung."""
         if self._supervisor is not None:
-            self._supervisor.kill(local_rank)
+            self._supervisor.end_hung(local_rank)
 
     def note_fault(self, local_rank: int, fault: link.RankFault) -> None:
         """See Supervisor.note_fault."""

@@ -63,7 +63,7 @@ class Member:
             case "save_decided":
                 self._decide(response.save_decided)
             case "restart_rank" if response.restart_rank.local_rank in roster.slots:
-                self._ranks.kill(response.restart_rank.local_rank)
+                self._ranks.end_hung(response.restart_rank.local_rank)
             case "stop":
                 self.stop(response.stop.why)
 

@@ -98,6 +98,7 @@ class Supervisor:
         self._faults: dict[int, link.RankFault] = {}
         self._deaths: dict[int, int] = {}
         self._loaded: set[int] = set()
+        self._hung: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -119,6 +120,11 @@ class Supervisor:
         """The rank got as far as its model: the next death is a new story."""
         self._deaths[local_rank] = 0
         self._loaded.add(local_rank)
+
+    def end_hung(self, local_rank: int) -> None:
+        """Ends a rank that was judged to hang; its exit says so."""
+        self._hung.add(local_rank)
+        self.kill(local_rank)
 
     def kill(self, local_rank: int) -> None:
         """Ends one rank at once; it is started again."""
@@ -151,6 +157,7 @@ class Supervisor:
                 return
             killed_before = _oom_kills()
             self._faults.pop(local_rank, None)
+            self._hung.discard(local_rank)
             process = await asyncio.create_subprocess_exec(
                 *self._command(local_rank),
                 env=self._env,
@@ -173,6 +180,8 @@ class Supervisor:
             self._deaths[local_rank] = deaths + 1
             fault = self._faults.get(local_rank)
             cause, sentence = classify_exit(status, fault, list(tail), _oom_kills() > killed_before)
+            if local_rank in self._hung and status == -signal.SIGKILL:
+                cause, sentence = "hang", "The rank was not heard any more and was ended."
             again = cause != "user_error"
             self._on_exit(
                 Exit(
