@@ -10,7 +10,7 @@ const CORE = { decide, directivesFor, silenceAll };
 /** `long`: no limit on states; takes minutes to hours. */
 const IS_LONG = process.env["SHARDWRIGHT_MODEL"] === "long";
 // A few seconds each on an idle core; the whole file stays far below its minute and a half.
-const STATES_MAX = 1_500;
+const STATES_MAX = 6_000;
 const STATES_MAX_LONG = 20_000_000;
 const LIMIT_MS = IS_LONG ? 86_400_000 : 300_000;
 

@@ -170,10 +170,20 @@ function adopt(world: ModelWorld, agent: ModelAgent, plan: ToldPlan, gang: Model
         ownedBlocks: owned,
         replicaBlocks: heldIn(plan, mine).length - owned,
         version: rank.version,
-        receivedBytes: 0,
+        sentBytes: bytesMoved(plan, "sourceRank", mine),
+        receivedBytes: bytesMoved(plan, "targetRank", mine),
       },
     ],
   });
+}
+
+/** Of the plan's transfer, what this rank gives or gets. */
+function bytesMoved({ source }: ToldPlan, of: "sourceRank" | "targetRank", rank: number): number {
+  if (!("transfer" in source)) return 0;
+  return source.transfer.moves.reduce(
+    (sum, move) => (move[of] === rank ? sum + move.bytes : sum),
+    0,
+  );
 }
 
 /** Every block it shall hold is kept, or sent by a rank that has it at the version of the plan. */

@@ -207,9 +207,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "end a leaver that sits in the new generation",
-    file: "formation.ts",
-    rule: "leaving && !seats.some(({ member }) => member === name);",
-    instead: "leaving;",
+    file: "leaving.ts",
+    rule: "(member) => member.leaving && !seats.some((seat) => isSeatOf(member, seat)),",
+    instead: "(member) => member.leaving,",
     onlyBySearch: true,
   },
   {
