@@ -164,7 +164,9 @@ def test_killed_rank_is_told_at_once_and_started_again(tmp_path: Path) -> None:
 def test_survives_the_control_plane_and_sends_again(tmp_path: Path) -> None:
     async def script(control: ControlPlane, process: asyncio.subprocess.Process, work: Path) -> None:
         await train_from_start(control)
-        await control.wait("step", lambda found: found.step == 2)
+        # Acknowledged is what every rank has told: an earlier word would overtake the slower one's report.
+        await control.wait("step", lambda found: (found.step, found.rank) == (2, 0))
+        await control.wait("step", lambda found: (found.step, found.rank) == (2, 1))
         control.send(ack_steps=agent.AckSteps(step=2))
         await asyncio.sleep(0.05)
         await control.stop()
