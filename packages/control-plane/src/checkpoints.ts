@@ -6,7 +6,7 @@ import {
 } from "@shardwright/proto";
 import type { Connection } from "@shardwright/service/rpc-client";
 import { connect } from "@shardwright/service/rpc-client";
-import type { JobState } from "./core/state.ts";
+import { type JobState, liveOf } from "./core/state.ts";
 import type { Checkpoints } from "./ports.ts";
 import { keyOf, keyToWire } from "./rpc/agent-wire.ts";
 
@@ -114,7 +114,7 @@ function saveFacts(
   factsJson: string;
   keepLastCount: number;
 } {
-  const live = "live" in state ? state.live : null;
+  const live = liveOf(state);
   if (live?.committed == null || live.facts === null)
     throw new Error("a save without a generation");
   const { spec } = state;

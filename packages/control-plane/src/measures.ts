@@ -1,5 +1,6 @@
 import type { Meter } from "@shardwright/service";
-import type { Live } from "./core/state.ts";
+import { movedBytes } from "./core/prepared.ts";
+import { type Live, liveOf } from "./core/state.ts";
 import type { JobRecord } from "./ports.ts";
 
 /** What one scheduler cycle came to. */
@@ -39,8 +40,8 @@ export function createMeasures(meter: Meter): Measures {
   };
   return {
     decided: (before, after, now) => {
-      const was = liveOf(before);
-      const is = liveOf(after);
+      const was = liveOf(before.state);
+      const is = liveOf(after.state);
       if (was === null && is !== null) observeWait(meter, after, now);
       if (was !== null && is !== null) {
         observeGeneration(meter, was, is);
@@ -82,10 +83,6 @@ function labelsOf({ tenant, name }: Named): { job_namespace: string; job_name: s
   return { job_namespace: tenant, job_name: name };
 }
 
-function liveOf({ state }: JobRecord): Live | null {
-  return "live" in state ? state.live : null;
-}
-
 function observeWait(meter: Meter, { createdMs, state }: JobRecord, now: number): void {
   const seconds = Math.max(0, now - createdMs) / 1000;
   meter.observe("shardwright_queue_wait_seconds", { queue: state.spec.queue }, seconds);
@@ -95,8 +92,7 @@ function observeGeneration(meter: Meter, was: Live, { committed }: Live): void {
   if (committed === null || committed.number === was.committed?.number) return;
   const reason = committed.reason.code;
   meter.add("shardwright_generation_changes_total", { reason });
-  const bytes = committed.source.kind === "live" ? committed.source.transfer.totalBytes : 0;
-  meter.add("shardwright_transfer_bytes_total", { reason }, bytes);
+  meter.add("shardwright_transfer_bytes_total", { reason }, movedBytes(committed.source));
 }
 
 function observeRecovery(

@@ -1,6 +1,12 @@
 import type { Log } from "@shardwright/service";
 import { decide } from "./core/lifecycle.ts";
-import type { GenerationRow, JobEvent, JobState, Policy } from "./core/state.ts";
+import {
+  type GenerationRow,
+  type JobEvent,
+  type JobState,
+  liveOf,
+  type Policy,
+} from "./core/state.ts";
 import { projectStatus } from "./core/view.ts";
 import type { Measures } from "./measures.ts";
 import type { EventDraft, JobRecord, JobStore } from "./ports.ts";
@@ -101,7 +107,7 @@ function decideAll(
   for (const [at, event] of events.entries()) {
     const decision = decide(state, event, now, policy);
     state = decision.state;
-    const live = "live" in state ? state.live : null;
+    const live = liveOf(state);
     for (const { reason, severity } of decision.told) {
       const [generation, step] = [live?.committed?.number ?? 0, live?.step ?? 0];
       drafts.push({ timeMs: now, reason, severity, generation, step });

@@ -1,6 +1,7 @@
 import { memberName } from "@shardwright/job";
 import { Fault } from "@shardwright/job/faults";
 import { freeSlots, withHoldings } from "@shardwright/scheduler";
+import { liveOf } from "./core/state.ts";
 import type { JobRecord, JobStore, Launcher } from "./ports.ts";
 import { holdingsOf } from "./schedule.ts";
 
@@ -49,7 +50,7 @@ export async function membersWanted(
 
 function refuseOutOfRange({ name, state }: JobRecord, members: number): void {
   const { min, max } = state.spec.resources.members;
-  const plan = "live" in state && state.live !== null ? state.live.plan : state.submittedPlan;
+  const plan = liveOf(state)?.plan ?? state.submittedPlan;
   // A rank without a lane would only wait.
   const most = Math.min(
     max ?? Number.POSITIVE_INFINITY,

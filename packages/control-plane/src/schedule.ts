@@ -1,7 +1,7 @@
 import { memberName } from "@shardwright/job";
 import { type Holding, scheduleCycle, type WaitingJob, withHoldings } from "@shardwright/scheduler";
 import { holdsMembers } from "./core/ledger.ts";
-import type { JobEvent } from "./core/state.ts";
+import { type JobEvent, liveOf } from "./core/state.ts";
 import type { CycleFacts, Measures } from "./measures.ts";
 import type { JobRecord, JobStore, Launcher } from "./ports.ts";
 
@@ -62,7 +62,7 @@ function queuesOf(records: readonly JobRecord[]): CycleFacts["queues"] {
 
 /** The slots that the members of a job hold. */
 export function holdingsOf({ uid, state }: JobRecord): Holding[] {
-  const live = "live" in state && holdsMembers(state) ? state.live : null;
+  const live = holdsMembers(state) ? liveOf(state) : null;
   if (live === null) return [];
   return live.members.map(({ node }) => ({
     job: uid,

@@ -1,5 +1,6 @@
 import type { SessionResponse } from "@shardwright/proto";
 import { type Directive, directivesOf } from "./core/directives.ts";
+import { liveOf } from "./core/state.ts";
 import type { JobRecord } from "./ports.ts";
 import { type DirectiveContext, directiveToWire } from "./rpc/agent-wire.ts";
 
@@ -86,7 +87,7 @@ export function createSessions(world: SessionsWorld): Sessions {
 }
 
 function incarnationsOf({ state }: JobRecord): ReadonlyMap<string, number> {
-  const members = "live" in state ? (state.live?.members ?? []) : [];
+  const members = liveOf(state)?.members ?? [];
   return new Map(members.map(({ name, incarnation }) => [name, incarnation]));
 }
 

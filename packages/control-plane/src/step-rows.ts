@@ -122,10 +122,17 @@ function begin(context: StepContext): Pending {
     processed: known.facts?.processedTokens ?? 0,
     measured: known.facts?.measured ?? NOTHING_MEASURED,
   };
-  const [tokens, timed, tellers] = [new Map(), new Map(), new Map()];
   return {
-    ...{ rows: [], tellers, toldStep: known.step, latest: null, context, running: false },
-    ...{ tokens, timed, totals, window: [] },
+    rows: [],
+    tellers: new Map(),
+    toldStep: known.step,
+    latest: null,
+    context,
+    running: false,
+    tokens: new Map(),
+    timed: new Map(),
+    totals,
+    window: [],
   };
 }
 

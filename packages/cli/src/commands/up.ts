@@ -22,13 +22,16 @@ const HANG_MS_MAX = 30_000;
 /** Runs the control plane of a data directory, here or in the background. */
 export async function run(call: Invocation): Promise<ExitCode> {
   const { io } = call;
+  const hangMs = hangMsOf(call);
   // Before anything is held, in the foreground: it may take minutes, and it shows progress.
   const python = await ensurePython((line) => io.err(`${line}\n`));
-  hangMsOf(call);
-  return call.flags.on("detach") ? await detach(call) : await serve(call, python);
+  return call.flags.on("detach") ? await detach(call) : await serve(call, { python, hangMs });
 }
 
-async function serve(call: Invocation, python: string): Promise<ExitCode> {
+async function serve(
+  call: Invocation,
+  { python, hangMs }: { readonly python: string; readonly hangMs: number },
+): Promise<ExitCode> {
   const { io, settings, flags } = call;
   const { dataDir } = settings;
   // 1. The directory is ours, or we say whose it is.
@@ -54,7 +57,7 @@ async function serve(call: Invocation, python: string): Promise<ExitCode> {
       token: held.token,
       port,
       metricsPort: flags.count("metrics-port") ?? 0,
-      hangMs: hangMsOf(call),
+      hangMs,
       log,
     });
     // 3. Ready: now other verbs find us.

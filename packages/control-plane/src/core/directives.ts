@@ -59,8 +59,7 @@ export function directivesOf(state: JobState): (name: string) => readonly Direct
 
 /** Who sits in a generation, by member and incarnation. */
 function seatsOf(plan: GenerationPlan | null): ReadonlySet<string> {
-  const seats = plan === null ? [] : partakers(plan);
-  return new Set(seats.map(({ member, incarnation }) => seatKey(member, incarnation)));
+  return new Set(partakers(plan).map(({ member, incarnation }) => seatKey(member, incarnation)));
 }
 
 function seatKey(member: string, incarnation: number): string {

@@ -1,7 +1,16 @@
 /** How a job ends: hashed and exported, or failed or cancelled; what is left to clean up. */
+
 import type { Reason } from "@shardwright/job";
 import { newestCommit } from "./saves.ts";
-import type { Decision, Effect, In, JobBase, JobEvent, JobState } from "./state.ts";
+import {
+  type Decision,
+  type Effect,
+  type In,
+  type JobBase,
+  type JobEvent,
+  type JobState,
+  liveOf,
+} from "./state.ts";
 import { stay } from "./turn.ts";
 
 /** What is kept of a job in every phase. */
@@ -12,7 +21,6 @@ export function baseOf(state: JobState): JobBase {
 
 /** Every rank is done: the result is hashed, exported, and the members are released. */
 export function whileFinishing(state: In<"finishing">, event: JobEvent, now: number): Decision {
-  if (event.kind === "cancel") return stay(state);
   if (event.kind !== "settled") return stay(state);
   const effect = state.effects.find(({ id }) => id === event.effectId);
   if (effect === undefined) return stay(state);
@@ -88,7 +96,7 @@ export function end(
   reason: Reason,
   now: number,
 ): Decision {
-  const live = "live" in state ? state.live : null;
+  const live = liveOf(state);
   const saves = state.effects.filter(({ kind }) => kind === "abortSave");
   const release: Effect[] = live === null ? [] : [{ id: "release", kind: "release", why: phase }];
   const begun = live?.save?.begun ?? null;

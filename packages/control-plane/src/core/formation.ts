@@ -5,7 +5,7 @@ import { formGeneration } from "./generation.ts";
 import { dismissLeavers } from "./leaving.ts";
 import { HANG_MEDIANS, judgeSilence } from "./liveness.ts";
 import { loseMember } from "./members.ts";
-import { discardPrepared, partakers } from "./prepared.ts";
+import { discardPrepared, movedBytes, partakers } from "./prepared.ts";
 import type { Candidate } from "./resume.ts";
 import { waitsForFinalAbort } from "./saves.ts";
 import { lineAfter, waitsForSnapshots } from "./snapshots.ts";
@@ -304,7 +304,7 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
     step: plan.step,
     reason: plan.reason,
     worldSize: plan.seats.length,
-    movedBytes: "transfer" in plan.source ? plan.source.transfer.totalBytes : 0,
+    movedBytes: movedBytes(plan.source),
     seconds: (now - (live.committed?.brokenSinceMs ?? sinceMs)) / 1000,
     source: plan.source.kind,
     committedMs: now,

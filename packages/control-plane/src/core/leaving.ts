@@ -18,7 +18,7 @@ export function onLeaving(
   changeMember(turn, event.member, leaver);
   const { prepared, committed } = turn.live;
   const sits = (plan: GenerationPlan | null): boolean =>
-    plan !== null && partakers(plan).some((seat) => isSeatOf(leaver, seat));
+    partakers(plan).some((seat) => isSeatOf(leaver, seat));
   if (!sits(prepared) && !sits(committed)) release(turn, leaver);
 }
 

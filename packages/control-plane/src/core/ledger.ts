@@ -3,6 +3,7 @@
  * closes the open interval of every held member and opens the next at the same instant, and moves the time of training
  * from unsettled to what it turned out to be. Reports of members and the clock of the control plane are all it reads.
  */
+
 import {
   type Account,
   addSums,
@@ -18,7 +19,7 @@ import {
   settle,
   turnPage,
 } from "./ledger-account.ts";
-import type { JobState, Live, MemberState, RankSlot } from "./state.ts";
+import { type JobState, type Live, liveOf, type MemberState, type RankSlot } from "./state.ts";
 
 /** The held time of one job. */
 export interface Ledger {
@@ -60,8 +61,8 @@ export function holdsMembers(state: JobState): boolean {
 
 /** The ledger after a decision. */
 export function bookDecision({ before, after, now, isParked }: Booking): Ledger {
-  const was = "live" in before ? before.live : null;
-  const is = "live" in after ? after.live : null;
+  const was = liveOf(before);
+  const is = liveOf(after);
   if (is === null) return before.ledger;
   // 1. The open intervals end here.
   let ledger = endIntervals(before.ledger, now);

@@ -1,4 +1,5 @@
 /** The life of a job: (state, event, now, policy) → state and effects. Pure; the shell does the rest. */
+
 import type { Reason } from "@shardwright/job";
 import { baseOf, end, whileEnded, whileFinishing } from "./ending.ts";
 import { NOTHING_SPENT } from "./failure.ts";
@@ -33,17 +34,18 @@ import {
   takeCommit,
 } from "./saves.ts";
 import { onSnapshots } from "./snapshots.ts";
-import type {
-  Decision,
-  Effect,
-  HeadAnswer,
-  In,
-  JobEvent,
-  JobState,
-  Live,
-  MemberEvent,
-  Outcome,
-  Policy,
+import {
+  type Decision,
+  type Effect,
+  type HeadAnswer,
+  type In,
+  type JobEvent,
+  type JobState,
+  type Live,
+  liveOf,
+  type MemberEvent,
+  type Outcome,
+  type Policy,
 } from "./state.ts";
 import { tallyDecision } from "./tally.ts";
 import { beginTurn, change, drop, memberOf, stay, type Turn, tell, want } from "./turn.ts";
@@ -78,7 +80,7 @@ function whileIn(state: JobState, event: JobEvent, now: number, policy: Policy):
 /** A message of an incarnation that was replaced, or of nobody: the one place where that fence stands. */
 function isStale(state: JobState, event: JobEvent): boolean {
   if (!("member" in event)) return false;
-  const live = "live" in state ? state.live : null;
+  const live = liveOf(state);
   const member = live?.members.find(({ name }) => name === event.member);
   return (
     member === undefined || member.incarnation !== event.incarnation || member.state === "lost"

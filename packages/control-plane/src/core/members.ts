@@ -108,9 +108,7 @@ export function onInterrupted(turn: Turn, event: Of<"interrupted">): void {
   const isOurs = event.generation === committed?.number;
   if (!isOurs && event.generation !== 0) return;
   // Said again from before the generation that is being made: what these ranks do now is adopt it.
-  const adopting = new Set(
-    turn.live.prepared === null ? [] : partakers(turn.live.prepared).map(({ pid }) => pid),
-  );
+  const adopting = new Set(partakers(turn.live.prepared).map(({ pid }) => pid));
   for (const said of event.ranks) {
     if (adopting.has(said.pid)) continue;
     const matches = (member: MemberState, rank: RankSlot): boolean =>
@@ -220,8 +218,7 @@ function leaveSeats(
   cause: string,
   sentence: string,
 ): void {
-  const { prepared } = turn.live;
-  if (prepared !== null && partakers(prepared).some(left))
+  if (partakers(turn.live.prepared).some(left))
     discardPrepared(turn, { code: "SeatLost", sentence });
   if (turn.live.committed?.seats.some(left)) breakGeneration(turn, cause, sentence);
 }

@@ -8,8 +8,8 @@ import { change, type Turn, tell } from "./turn.ts";
 const DISCARDED_KEPT = 8;
 
 /** Everybody who takes part in making a generation, those who leave with it included. */
-export function partakers({ seats, leavers }: GenerationPlan): readonly Seat[] {
-  return [...seats, ...leavers];
+export function partakers(plan: GenerationPlan | null): readonly Seat[] {
+  return plan === null ? [] : [...plan.seats, ...plan.leavers];
 }
 
 /** Forgets the prepared generation; its number stays used. Too many in a row end the job. */
@@ -62,6 +62,11 @@ export function evidenceFault(
     }
   }
   return null;
+}
+
+/** Bytes of state that go from rank to rank when a generation starts from this source. */
+export function movedBytes(source: Source): number {
+  return "transfer" in source ? source.transfer.totalBytes : 0;
 }
 
 /** Bytes of state that cross the wire from and to a rank; what it reads from anywhere else is not among them. */

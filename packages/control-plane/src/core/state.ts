@@ -322,6 +322,11 @@ export type JobState = JobBase &
 /** The job in this phase. */
 export type In<P extends JobState["phase"]> = Extract<JobState, { readonly phase: P }>;
 
+/** What is known while members exist, and after they are gone; null where there were none. */
+export function liveOf(state: JobState): Live | null {
+  return "live" in state ? state.live : null;
+}
+
 export interface FinalResult {
   readonly weightsSha256: string;
   readonly stateSha256: string;

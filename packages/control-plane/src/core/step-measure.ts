@@ -1,5 +1,10 @@
 /** What reports say a step took, added up over the steps of a job. Each step counts once, by its slowest rank. */
-import { type MeasureView, STEP_SECTIONS, type StepSection } from "@shardwright/job/accounts";
+import {
+  forEach,
+  type MeasureView,
+  STEP_SECTIONS,
+  type StepSection,
+} from "@shardwright/job/accounts";
 
 /** One rank's share of one step. */
 export interface RankStep {
@@ -9,7 +14,7 @@ export interface RankStep {
   readonly peakBytes: number;
 }
 
-const NO_SECTIONS = { data: 0, forward_backward: 0, reduce: 0, optimizer: 0, gather: 0, other: 0 };
+const NO_SECTIONS = forEach(STEP_SECTIONS, () => 0);
 
 export const NOTHING_MEASURED: MeasureView = {
   steps: 0,
@@ -39,9 +44,7 @@ export function slower(a: RankStep, b: RankStep): RankStep {
 
 /** The measure with one more step in it. */
 export function addStep(measure: MeasureView, step: RankStep): MeasureView {
-  const sections = Object.fromEntries(
-    STEP_SECTIONS.map((name) => [name, measure.sections[name] + step.sections[name]]),
-  ) as Record<StepSection, number>;
+  const sections = forEach(STEP_SECTIONS, (name) => measure.sections[name] + step.sections[name]);
   return {
     steps: measure.steps + (step.seconds > 0 ? 1 : 0),
     seconds: measure.seconds + step.seconds,

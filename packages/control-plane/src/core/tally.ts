@@ -1,4 +1,5 @@
 /** What happened to a job, counted: a pure function of its decisions, kept with its state, so that no restart resets it. */
+
 import {
   type InterruptionCause,
   type RecoveryKind,
@@ -6,7 +7,8 @@ import {
   type SaveFailure,
 } from "@shardwright/job/accounts";
 import { budgetOf, RESTART } from "./failure.ts";
-import type { CommittedGeneration, JobState, Live } from "./state.ts";
+import { movedBytes } from "./prepared.ts";
+import { type CommittedGeneration, type JobState, type Live, liveOf } from "./state.ts";
 
 /** A periodic save that was due while an older one was still written: left out on purpose. */
 const SKIPPED = "skipped";
@@ -41,8 +43,8 @@ export const NOTHING_TALLIED: Tallies = {
 
 /** The tallies after a decision. */
 export function tallyDecision(before: JobState, after: JobState, now: number): Tallies {
-  const was = "live" in before ? before.live : null;
-  const is = "live" in after ? after.live : null;
+  const was = liveOf(before);
+  const is = liveOf(after);
   if (was === null || is === null) return before.tallies;
   let tallies = tallyWritten(before.tallies, before, after);
   tallies = tallySave(tallies, was, is, now);
@@ -87,9 +89,8 @@ function failureOf(why: string): SaveFailure {
 function tallyGeneration(tallies: Tallies, was: Live, is: Live): Tallies {
   const { committed } = is;
   if (committed === null || committed.number === was.committed?.number) return tallies;
-  const { source } = committed;
-  const moved = "transfer" in source ? source.transfer.totalBytes : 0;
-  const next = { ...tallies, movedBytes: tallies.movedBytes + moved };
+  const moved = tallies.movedBytes + movedBytes(committed.source);
+  const next = { ...tallies, movedBytes: moved };
   if (is.fault === null || was.committed === null) return next;
   const kind = recoveryKind(was.committed, committed);
   return { ...next, recoveries: withOne(next.recoveries, kind), lastRecovery: kind };

@@ -1,4 +1,5 @@
 /** What people read of a job, projected from its state. Nothing is decided from it. */
+
 import {
   forEach,
   type JobCondition,
@@ -16,10 +17,10 @@ import {
 } from "@shardwright/job";
 import { totalOf } from "./ledger.ts";
 import type { OpenCategory } from "./ledger-account.ts";
-import type { JobState, Live } from "./state.ts";
+import { type JobState, type Live, liveOf } from "./state.ts";
 
 export function projectStatus(state: JobState, before: JobStatusView, now: number): JobStatusView {
-  const live = "live" in state ? state.live : null;
+  const live = liveOf(state);
   const { recoveries } = live ?? {};
   return {
     state: shownState(state),
@@ -151,7 +152,7 @@ function conditionsOf(
     reason,
     lastTransitionMs: now,
   });
-  const live = "live" in state ? state.live : null;
+  const live = liveOf(state);
   const next: JobCondition[] = [
     say("Admitted", live !== null || state.phase !== "queued", state.reason),
   ];

@@ -2,7 +2,7 @@ import { Fault } from "@shardwright/job/faults";
 import type { Beat, SessionRequest, SessionResponse } from "@shardwright/proto";
 import type { Caller, Log } from "@shardwright/service";
 import { hangAfterMs } from "../core/liveness.ts";
-import type { MemberEvent } from "../core/state.ts";
+import { liveOf, type MemberEvent } from "../core/state.ts";
 import type { MemberLogs } from "../member-logs.ts";
 import { type MemberClaims, readMemberToken } from "../member-token.ts";
 import type { JobRecord } from "../ports.ts";
@@ -64,7 +64,7 @@ export async function* agentSession(
 }
 
 function refuseFenced(record: JobRecord, claims: MemberClaims): void {
-  const live = "live" in record.state ? record.state.live : null;
+  const live = liveOf(record.state);
   const member = live?.members.find(({ name }) => name === claims.member);
   // A member that left before the end is told to stop; one that was replaced is never heard, also not after the end.
   const hasLeft = member === undefined && record.state.phase !== "active";
@@ -117,7 +117,7 @@ async function addStep(
   report: Parameters<StepRows["add"]>[0],
 ): Promise<void> {
   const record = await world.recordOf(uid);
-  const live = record !== null && "live" in record.state ? record.state.live : null;
+  const live = record === null ? null : liveOf(record.state);
   if (record === null || live === null) return;
   const known = { step: live.step, facts: live.progress };
   world.steps.add(report, { uid, member, lanes: live.plan.recipe.lanes, known });
@@ -130,7 +130,7 @@ async function judgeBeat(
   beat: Beat,
 ): Promise<void> {
   const record = await world.recordOf(uid);
-  const live = record !== null && "live" in record.state ? record.state.live : null;
+  const live = record === null ? null : liveOf(record.state);
   if (live?.committed == null) return;
   const limitMs = hangAfterMs(
     world.hangMs,

@@ -1,4 +1,5 @@
 /** AgentService messages ↔ the core's plain data. Nothing is decided here. */
+
 import {
   blockMapToWire,
   lanesToWire,
@@ -19,12 +20,13 @@ import type {
 import type { Directive } from "../core/directives.ts";
 import { partakers } from "../core/prepared.ts";
 import { snapshotMapOf } from "../core/snapshots.ts";
-import type {
-  Holding,
-  JobFacts,
-  MemberEvent,
-  PreparedGeneration,
-  SaveKeyState,
+import {
+  type Holding,
+  type JobFacts,
+  liveOf,
+  type MemberEvent,
+  type PreparedGeneration,
+  type SaveKeyState,
 } from "../core/state.ts";
 import type { RankStep } from "../core/step-measure.ts";
 import type { JobRecord, LaneRow } from "../ports.ts";
@@ -215,7 +217,7 @@ export interface DirectiveContext {
 
 export function directiveToWire(directive: Directive, context: DirectiveContext): SessionResponse {
   const { record } = context;
-  const live = "live" in record.state ? record.state.live : null;
+  const live = liveOf(record.state);
   switch (directive.kind) {
     case "load": {
       const plan = live?.plan ?? record.state.submittedPlan;
@@ -266,7 +268,7 @@ const COLLECTIVE_TIMEOUT_SECONDS_MIN = 60;
 const COLLECTIVE_TIMEOUT_STEPS = 10;
 
 function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): PrepareGeneration {
-  const live = "live" in record.state ? record.state.live : null;
+  const live = liveOf(record.state);
   const parallel = live?.plan ?? record.state.submittedPlan;
   const seconds = live?.progress?.seconds ?? parallel.stepSecondsPredicted;
   return {

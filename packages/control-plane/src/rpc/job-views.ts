@@ -12,7 +12,7 @@ import {
   Plan,
 } from "@shardwright/proto";
 import { copiesOf } from "../core/snapshots.ts";
-import type { Live } from "../core/state.ts";
+import { liveOf } from "../core/state.ts";
 import type { EventRow, JobRecord } from "../ports.ts";
 
 /** A record as readers see it; its revision is the journal-wide sequence that watches resume from. */
@@ -49,13 +49,9 @@ export function eventToWire(row: EventRow): Event {
   });
 }
 
-function liveOf(record: JobRecord): Live | null {
-  return "live" in record.state ? record.state.live : null;
-}
-
 /** Members with their ranks in the committed generation. */
 export function membersOf(record: JobRecord): Member[] {
-  const live = liveOf(record);
+  const live = liveOf(record.state);
   const committed = live?.committed ?? null;
   // Of a job that is over nobody runs any more: pids of the past would name somebody else's process.
   if (record.state.phase !== "active") {
@@ -116,7 +112,7 @@ export function generationToWire(row: {
 
 /** The map of the committed generation; generation 0 when there is none yet. */
 export function blockMapOf(record: JobRecord): GetBlockMapResponse {
-  const live = liveOf(record);
+  const live = liveOf(record.state);
   const committed = live?.committed ?? null;
   if (live === null || committed === null) return GetBlockMapResponse.create();
   const snapshot = copiesOf(live, committed.blockMap.blocks);
