@@ -37,10 +37,13 @@ const ownerDies: Deed = {
   when: { at: "step", step: 10, plusMs: 0 },
   targets: [{ kind: "rank", index: 0 }],
 };
-/** Everything in memory is lost, that of the agents too: what the checkpoint holds is what goes on. */
+/**
+ * Everything in memory is lost, that of the agents too, when a checkpoint was committed: what it holds is what goes on.
+ * Aimed at a step, a slow disk would leave no checkpoint to go back to.
+ */
 const memoryLost: Deed = {
   what: "kill",
-  when: { at: "step", step: 15, plusMs: 0 },
+  when: { at: "moment", moment: "saved", skip: 0, plusMs: 0 },
   targets: [{ kind: "everyMember" }],
 };
 
