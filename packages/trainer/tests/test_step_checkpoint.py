@@ -11,18 +11,12 @@ import pytest
 from files_checkpoint_run import RUN, SAVE_ID, commit_key, schema_of
 from gang import RankFailure, RankPool, hashes, run_job, spread_map
 from models import a_config, save_model
-from step_pool import shared_pool
 
 from shardwright_trainer.files.canonical_json import canonical_bytes, sha256_name, with_self
 from shardwright_trainer.files.checkpoint import write_packs
 from shardwright_trainer.plan.config import CheckpointSource, FreshSource, RankConfig, Staged
 
 ROWS, STEPS, SAVED_AT = 41, 6, 3
-
-
-@pytest.fixture(scope="module")
-def pool() -> RankPool:
-    return shared_pool()
 
 
 @pytest.mark.parametrize("changes", [

@@ -15,8 +15,7 @@ from gang import (
     spread_map,
     target_version,
 )
-from models import a_config, save_model
-from step_pool import shared_pool
+from models import a_config
 
 from shardwright_trainer.plan.config import (
     BlockMap,
@@ -29,16 +28,6 @@ from shardwright_trainer.plan.config import (
 
 ROWS = 41
 STEPS = 6
-
-
-@pytest.fixture(scope="module")
-def pool() -> RankPool:
-    return shared_pool()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_model(tmp_path_factory.mktemp("model"), "llama")
 
 
 @pytest.fixture(scope="module")

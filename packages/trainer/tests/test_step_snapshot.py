@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from gang import RankFailure, RankPool, hashes, run_job, spread_map
-from models import a_config, save_model
-from step_pool import shared_pool
+from models import a_config
 
 from shardwright_trainer.agent.snapshots import SnapshotStore
 from shardwright_trainer.plan.block_map import held_blocks
@@ -28,16 +27,6 @@ from shardwright_trainer.plan.wire import snapshot_to_pb
 
 ROWS, STEPS, TAKEN_AT = 41, 6, 3
 WORLD = [0, 1, 2]
-
-
-@pytest.fixture(scope="module")
-def pool() -> RankPool:
-    return shared_pool()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_model(tmp_path_factory.mktemp("model"), "llama")
 
 
 @pytest.fixture

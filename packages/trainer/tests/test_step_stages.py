@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from gang import RankFailure, RankPool, hashes, moves_between, run_job, spread_map, target_version
-from models import a_config, save_model
-from step_pool import shared_pool
+from models import a_config
 
 from shardwright_trainer.plan.config import FreshSource, LiveSource, RankConfig
 from shardwright_trainer.plan.memory import arrival_bytes, live_max, release_partials_max
@@ -15,16 +14,6 @@ from shardwright_trainer.plan.memory import arrival_bytes, live_max, release_par
 ROWS = 41
 STEPS = 4
 WORLDS = (1, 2, 3, 4, 5)
-
-
-@pytest.fixture(scope="module")
-def pool() -> RankPool:
-    return shared_pool()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_model(tmp_path_factory.mktemp("model"), "llama")
 
 
 def staged(folder: str, stage: int, method: str, **changes: Any) -> RankConfig:

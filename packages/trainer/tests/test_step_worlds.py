@@ -8,18 +8,12 @@ from typing import Any
 import pytest
 from gang import RankFailure, RankPool, hashes, run_job, spread_map
 from models import FAMILIES, a_config, save_model
-from step_pool import shared_pool
 
 from shardwright_trainer.plan.config import BlockMap, BlockRun, FreshSource
 
 ROWS = 41
 STEPS = 4
 """Step 3 opens the second pass over the data, after a short step."""
-
-
-@pytest.fixture(scope="module")
-def pool() -> RankPool:
-    return shared_pool()
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,6 @@ class Supervisor:
         self._faults: dict[int, link.RankFault] = {}
         self._deaths: dict[int, int] = {}
         self._loaded: set[int] = set()
-        self._hung: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -113,7 +112,7 @@ class Supervisor:
         return process is not None and process.pid == pid
 
     def note_fault(self, local_rank: int, fault: link.RankFault) -> None:
-        """The rank said why it is going to end."""
+        """Why the rank is going to end: it said so, or it is ended for it."""
         self._faults[local_rank] = fault
 
     def note_loaded(self, local_rank: int) -> None:
@@ -123,7 +122,8 @@ class Supervisor:
 
     def end_hung(self, local_rank: int) -> None:
         """Ends a rank that was judged to hang; its exit says so."""
-        self._hung.add(local_rank)
+        sentence = "The rank was not heard any more and was ended."
+        self.note_fault(local_rank, link.RankFault(cause="hang", sentence=sentence))
         self.kill(local_rank)
 
     def kill(self, local_rank: int) -> None:
@@ -157,7 +157,6 @@ class Supervisor:
                 return
             killed_before = _oom_kills()
             self._faults.pop(local_rank, None)
-            self._hung.discard(local_rank)
             process = await asyncio.create_subprocess_exec(
                 *self._command(local_rank),
                 env=self._env,
@@ -180,8 +179,6 @@ class Supervisor:
             self._deaths[local_rank] = deaths + 1
             fault = self._faults.get(local_rank)
             cause, sentence = classify_exit(status, fault, list(tail), _oom_kills() > killed_before)
-            if local_rank in self._hung and status == -signal.SIGKILL:
-                cause, sentence = "hang", "The rank was not heard any more and was ended."
             again = cause != "user_error"
             self._on_exit(
                 Exit(

@@ -52,10 +52,6 @@ class Arrivals:
             self._buffers[turn, rank] = found
         return found
 
-    def clear(self) -> None:
-        """Gives the memory back."""
-        self._buffers.clear()
-
 
 class LaneSum:
     """Sums of this rank's lanes: at most 1 + log2(lanes) buffers of [e] in the wire dtype."""
@@ -114,6 +110,16 @@ def reduce_to_holders(
     return stack.finish().float()
 
 
+def sends_to_holders(rank: int, held: Sequence[Held], sum_e: Tensor) -> list[tuple[int, Tensor]]:
+    """What this rank sends of a sum [e]: to each other rank the runs it holds, in rank order."""
+    return [
+        (other, sum_e[begin:end])
+        for other, one in enumerate(held)
+        if other != rank
+        for begin, end in one.runs
+    ]
+
+
 def _exchange_nodes(
     wire: Wire,
     held: Sequence[Held],
@@ -132,7 +138,7 @@ def _exchange_nodes(
     receives: list[tuple[int, Tensor]] = []
     if turn < len(mine):
         lo, size, node_e = mine[turn]
-        sends = [(rank, node_e[begin:end]) for rank in others for begin, end in held[rank].runs]
+        sends = sends_to_holders(wire.rank, held, node_e)
         arrived.append((lo, size, me.pack(node_e)))
     for rank in others:
         if turn < len(covers[rank]):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shardwright_trainer.blocks.holding import Held
-from shardwright_trainer.blocks.reduce import Wire, merge
+from shardwright_trainer.blocks.reduce import Wire, merge, sends_to_holders
 from shardwright_trainer.plan.lanes import LaneStack
 
 
@@ -53,10 +53,6 @@ class Partials:
         if any(buffer is one for one in self._all):
             self._free.append(buffer)
 
-    def clear(self) -> None:
-        """Gives the memory back."""
-        self._elements, self._all, self._free = 0, [], []
-
 
 class ReleaseSum:
     """The canonical sum of the held blocks of one step, fed in rounds.
@@ -86,7 +82,7 @@ class ReleaseSum:
         for rank, lane in enumerate(lanes):
             if rank == self._wire.rank:
                 if gradient_e is not None and lane is not None:
-                    sends = self._sends(gradient_e)
+                    sends = sends_to_holders(rank, self._held, gradient_e)
                     arrived.append((lane, me.pack(gradient_e) if is_last else self._copy(gradient_e)))
             elif lane is not None:
                 part_p = self._partials.take()
@@ -99,14 +95,6 @@ class ReleaseSum:
     def finish(self) -> Tensor:
         """The sum [p] in fp32."""
         return self._stack.finish().float()
-
-    def _sends(self, gradient_e: Tensor) -> list[tuple[int, Tensor]]:
-        return [
-            (rank, gradient_e[begin:end])
-            for rank, one in enumerate(self._held)
-            if rank != self._wire.rank
-            for begin, end in one.runs
-        ]
 
     def _copy(self, gradient_e: Tensor) -> Tensor:
         me = self._held[self._wire.rank]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shardwright_trainer.blocks.holding import Held
 from shardwright_trainer.blocks.state import BlockState
+from shardwright_trainer.plan.block_map import blocks_of
 from shardwright_trainer.plan.config import TransferMove
 from shardwright_trainer.rank.errors import StateError
 
@@ -39,13 +40,13 @@ def move_blocks(
         (move.target_rank, block)
         for move in moves
         if move.source_rank == legs.rank
-        for block in _blocks(move)
+        for block in blocks_of(move)
     ]
     incoming = [
         (move.source_rank, block)
         for move in moves
         if move.target_rank == legs.rank
-        for block in _blocks(move)
+        for block in blocks_of(move)
     ]
     _check(outgoing, incoming, source, target)
     device = target.flat.device
@@ -75,7 +76,7 @@ def move_blocks(
 
 def check_moves(held: Held, kept: Iterable[int], moves: Sequence[TransferMove]) -> None:
     """StateError unless every held block is either kept (is here already) or brought by exactly one move."""
-    brought = [block for move in moves if move.target_rank == held.rank for block in _blocks(move)]
+    brought = [block for move in moves if move.target_rank == held.rank for block in blocks_of(move)]
     have = set(kept)
     missing = sorted(set(held.blocks) - have - set(brought))
     twice = sorted({block for block in brought if brought.count(block) > 1 or block in have})
@@ -84,10 +85,6 @@ def check_moves(held: Held, kept: Iterable[int], moves: Sequence[TransferMove]) 
             "TransferIncomplete",
             f"rank {held.rank}: the transfer plan leaves out blocks {missing[:8]}, brings {twice[:8]} twice",
         )
-
-
-def _blocks(move: TransferMove) -> range:
-    return range(move.first_block, move.first_block + move.blocks)
 
 
 def _check(

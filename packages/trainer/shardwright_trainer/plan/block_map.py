@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shardwright_trainer.plan.config import BlockMap, BlockRun
+from shardwright_trainer.plan.config import BlockMap, BlockRun, TransferMove
 
 
 def check(block_map: BlockMap, world_size: int | None = None) -> None:
@@ -50,12 +50,12 @@ def _holder_complaints(run: BlockRun, where: str, world_size: int | None) -> Ite
 
 def owned_blocks(block_map: BlockMap, rank: int) -> list[int]:
     """Blocks the rank owns (is the first holder of), ascending."""
-    return [block for run in block_map.runs if run.holders[0] == rank for block in _blocks(run)]
+    return [block for run in block_map.runs if run.holders[0] == rank for block in blocks_of(run)]
 
 
 def held_blocks(block_map: BlockMap, rank: int) -> list[int]:
     """Blocks the rank owns or holds a replica of, ascending."""
-    return [block for run in block_map.runs if rank in run.holders for block in _blocks(run)]
+    return [block for run in block_map.runs if rank in run.holders for block in blocks_of(run)]
 
 
 def holders_of(block_map: BlockMap, block: int) -> tuple[int, ...]:
@@ -66,5 +66,6 @@ def holders_of(block_map: BlockMap, block: int) -> tuple[int, ...]:
     raise ValueError(f"block {block} is not in the map")
 
 
-def _blocks(run: BlockRun) -> range:
+def blocks_of(run: BlockRun | TransferMove) -> range:
+    """The block numbers of a run, or of a move."""
     return range(run.first_block, run.first_block + run.blocks)

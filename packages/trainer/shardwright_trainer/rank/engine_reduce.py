@@ -80,9 +80,7 @@ class Reduction:
         sums, losses = self._work.sums(step, rows, shares.by_rank[membership.plan.rank])
         sections.enter("reduce", "reduce")
         covers = [cover(lanes[0], lanes[-1] + 1) if lanes else [] for lanes in shares.by_rank]
-        return reduce_to_holders(
-            membership.gang, membership.held, covers, sums.nodes(), self.arrivals
-        ), losses
+        return self._finish(membership, covers, sums), losses
 
     def _released(
         self, step: int, rows: StepRows, shares: Shares, membership: Membership, sections: Sections
@@ -121,9 +119,12 @@ class Reduction:
             sums.push(workers.index(membership.plan.rank), buffer)
         sections.enter("reduce", "reduce")
         covers = [[(workers.index(rank), 1)] if lanes else [] for rank, lanes in enumerate(shares.by_rank)]
-        return reduce_to_holders(
-            membership.gang, membership.held, covers, sums.nodes(), self.arrivals
-        ), losses
+        return self._finish(membership, covers, sums), losses
+
+    def _finish(
+        self, membership: Membership, covers: Sequence[Sequence[tuple[int, int]]], sums: LaneSum
+    ) -> Tensor:
+        return reduce_to_holders(membership.gang, membership.held, covers, sums.nodes(), self.arrivals)
 
 
 def payload_sizes(held: Sequence[Held], shares: Shares) -> list[int]:

@@ -19,7 +19,7 @@ from shardwright_trainer.files.checkpoint import read_staged, stage_into
 from shardwright_trainer.files.snapshot_memory import memory_name, new_memory
 from shardwright_trainer.files.staged import StagedIndex
 from shardwright_trainer.files.swc_errors import SaveError
-from shardwright_trainer.plan.block_map import held_blocks
+from shardwright_trainer.plan.block_map import blocks_of, held_blocks
 from shardwright_trainer.plan.config import (
     BlockMap,
     GenerationPlan,
@@ -109,7 +109,7 @@ def partner_moves(held: Sequence[Held], snapshot_map: BlockMap) -> list[Transfer
     missing = [
         (owner_of[block], holder, block)
         for run in snapshot_map.runs
-        for block in range(run.first_block, run.first_block + run.blocks)
+        for block in blocks_of(run)
         for holder in run.holders
         if block not in held[holder].packed
     ]
@@ -163,18 +163,8 @@ def take_snapshot(
     """(state, bytes sent, bytes received). StateError when a block is not there, not of this job, or does not
     verify."""
     moves = resting.source.moves
-    brought = {
-        block
-        for move in moves
-        if move.target_rank == gang.rank
-        for block in range(move.first_block, move.first_block + move.blocks)
-    }
-    given = {
-        block
-        for move in moves
-        if move.source_rank == gang.rank
-        for block in range(move.first_block, move.first_block + move.blocks)
-    }
+    brought = {block for move in moves if move.target_rank == gang.rank for block in blocks_of(move)}
+    given = {block for move in moves if move.source_rank == gang.rank for block in blocks_of(move)}
     local = [block for block in held.blocks if block not in brought]
     check_moves(held, local, moves)
     kept = _read(resting, held, {*local, *given}, flat)
