@@ -1,10 +1,10 @@
 /** Breadth first over everything that can happen, then backwards from the ends: can every world still end? */
 
 import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
-import type { JobFacts, JobState } from "../../packages/control-plane/src/core/state.ts";
+import type { JobState } from "../../packages/control-plane/src/core/state.ts";
 import { NOTHING_TALLIED } from "../../packages/control-plane/src/core/tally.ts";
 import type { Core } from "../sim/plane.ts";
-import { aPlan, aSpec } from "../support/job-builder.ts";
+import { aPlan, aSpec, someFacts } from "../support/job-builder.ts";
 import { canonicalText, fingerprint } from "./canon.ts";
 import { type Move, movesOf } from "./moves.ts";
 import { deliver } from "./plane.ts";
@@ -177,7 +177,10 @@ function firstWorld(config: Config, core: Core): ModelWorld {
     answers: [],
     late: [],
     pids: 0,
-    facts: factsOf(config),
+    facts: someFacts({
+      elements: config.blocks * BLOCK_ELEMENTS,
+      totalSteps: config.totalSteps,
+    }),
     budget: { faults: config.faults, scales: config.scales },
   };
   const members = Array.from({ length: config.members }, (_, index) => ({
@@ -193,21 +196,6 @@ function firstWorld(config: Config, core: Core): ModelWorld {
     move.make(world);
   }
   return world;
-}
-
-function factsOf({ blocks, totalSteps }: Config): JobFacts {
-  return {
-    layout: { tensors: [], elements: blocks * BLOCK_ELEMENTS, fingerprint: "f" },
-    dataDigest: "d",
-    recipeSha256: "r",
-    totalSteps,
-    stepsPerEpoch: totalSteps,
-    rows: totalSteps,
-    trainedTokens: 1,
-    externalJson: "",
-    loraJson: "",
-    templateJson: "",
-  };
 }
 
 function queued({ members, method, copies, blocks, saveEverySteps }: Config): JobState {

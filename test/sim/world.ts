@@ -4,7 +4,7 @@ import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
 import type { JobState, Policy } from "../../packages/control-plane/src/core/state.ts";
 import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/state.ts";
 import { NOTHING_TALLIED } from "../../packages/control-plane/src/core/tally.ts";
-import { aPlan, aSpec } from "../support/job-builder.ts";
+import { aPlan, aSpec, someFacts } from "../support/job-builder.ts";
 import { Agenda, Pipe } from "./agenda.ts";
 import { Agent, type JobFacts, type Said, type Told } from "./agent.ts";
 import { CheckpointDesk } from "./checkpoint-desk.ts";
@@ -102,7 +102,10 @@ export class World {
       saveDeadlineMs: 300_000,
       refundSteps: scenario.refundSteps,
     };
-    this.facts = factsOf(shape);
+    this.facts = someFacts({
+      elements: shape.blocks * BLOCK_ELEMENTS,
+      totalSteps: shape.totalSteps,
+    });
     this.watch = new Watch(this);
     this.desk = new CheckpointDesk((key, parts) => {
       const content = new Map(parts.flatMap(({ blocks }) => [...blocks]));
@@ -459,21 +462,6 @@ export class World {
 
 function membersNamed(count: number): { readonly name: string; readonly node: string }[] {
   return Array.from({ length: count }, (_, index) => ({ name: `m${index}`, node: `n${index}` }));
-}
-
-function factsOf({ blocks, totalSteps }: JobShape): JobFacts {
-  return {
-    layout: { tensors: [], elements: blocks * BLOCK_ELEMENTS, fingerprint: "f" },
-    dataDigest: "d",
-    recipeSha256: "r",
-    totalSteps,
-    stepsPerEpoch: totalSteps,
-    rows: totalSteps,
-    trainedTokens: 1,
-    externalJson: "",
-    loraJson: "",
-    templateJson: "",
-  };
 }
 
 function queuedState(scenario: Scenario): JobState {

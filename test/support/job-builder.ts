@@ -8,6 +8,7 @@ import {
   queuedStatus,
 } from "@shardwright/job";
 import type { ParallelPlan } from "@shardwright/planner";
+import type { JobFacts } from "../../packages/control-plane/src/core/state.ts";
 
 export function aSpec(more: Partial<JobSpec> = {}): JobSpec {
   return {
@@ -178,5 +179,24 @@ export function aRunningJob(): JobView {
         peakBytes: 40,
       },
     },
+  };
+}
+
+/** What loading finds out, as the core keeps it: the least that decisions need. */
+export function someFacts({
+  elements,
+  totalSteps,
+}: Pick<JobFacts, "totalSteps"> & { readonly elements: number }): JobFacts {
+  return {
+    layout: { tensors: [], elements, fingerprint: "f" },
+    dataDigest: "d",
+    recipeSha256: "r",
+    totalSteps,
+    stepsPerEpoch: totalSteps,
+    rows: totalSteps,
+    trainedTokens: 1,
+    externalJson: "",
+    loraJson: "",
+    templateJson: "",
   };
 }

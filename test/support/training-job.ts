@@ -9,21 +9,10 @@ import {
 } from "../../packages/control-plane/src/core/state.ts";
 import { NOTHING_MEASURED } from "../../packages/control-plane/src/core/step-measure.ts";
 import { NOTHING_TALLIED } from "../../packages/control-plane/src/core/tally.ts";
-import { aPlan, aSpec } from "./job-builder.ts";
+import { aPlan, aSpec, someFacts } from "./job-builder.ts";
 
 export const members = ["m0", "m1"];
-export const facts = {
-  layout: { tensors: [], elements: 200_000, fingerprint: "f" },
-  dataDigest: "d",
-  recipeSha256: "r",
-  totalSteps: 20,
-  stepsPerEpoch: 20,
-  rows: 160,
-  trainedTokens: 1,
-  externalJson: "",
-  loraJson: "",
-  templateJson: "",
-};
+export const facts = { ...someFacts({ elements: 200_000, totalSteps: 20 }), rows: 160 };
 export const progress = {
   loss: 1,
   gradNorm: 1,
