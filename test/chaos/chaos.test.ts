@@ -60,7 +60,7 @@ it.concurrent.each(schedules.map((schedule) => [schedule.seed, schedule] as cons
     } catch (error) {
       failures += 1;
       console.error(testimonyOf(arena, name, schedule));
-      await arena.embedded.ctl("delete", "job", name, "--yes");
+      await arena.embedded.ctl("delete", `job/${name}`, "--yes");
       throw error;
     } finally {
       free.push(arena);

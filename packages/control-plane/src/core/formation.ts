@@ -7,7 +7,7 @@ import { HANG_MEDIANS, judgeSilence } from "./liveness.ts";
 import { loseMember } from "./members.ts";
 import { discardPrepared, movedBytes, partakers } from "./prepared.ts";
 import type { Candidate } from "./resume.ts";
-import { waitsForFinalAbort } from "./saves.ts";
+import { abortHalfStaged, waitsForFinalAbort } from "./saves.ts";
 import { lineAfter, waitsForSnapshots } from "./snapshots.ts";
 import type {
   CommittedGeneration,
@@ -281,6 +281,7 @@ function commitWhenReady(turn: Turn, prepared: PreparedGeneration): void {
   const { live, now } = turn;
   const redone = Math.max(0, live.step - prepared.step);
   const { sinceMs, ready: _, ...plan } = prepared;
+  abortHalfStaged(turn);
   change(turn, {
     prepared: null,
     committed: {

@@ -1,5 +1,6 @@
+import type { BlockMap } from "@shardwright/planner";
 import { expect, it } from "vitest";
-import { after, training } from "../../../../test/support/training-job.ts";
+import { after, facts, training } from "../../../../test/support/training-job.ts";
 import { directivesFor } from "./directives.ts";
 import { NOTHING_SPENT } from "./failure.ts";
 import { decide } from "./lifecycle.ts";
@@ -70,6 +71,11 @@ function ownedByLeaver(state: JobState): number {
   return blockMap.runs.reduce((sum, run) => sum + (run.holders[0] === 1 ? run.blocks : 0), 0);
 }
 
+/** Blocks of the map whose holders are like this; a leaver's rank is not among them. */
+function held({ runs }: BlockMap, isOf: (holders: readonly number[]) => boolean): number {
+  return runs.reduce((sum, run) => sum + (isOf(run.holders) ? run.blocks : 0), 0);
+}
+
 function ready(state: JobState, member: string): JobEvent {
   const { prepared } = liveOf(state);
   if (prepared === null) throw new Error("nothing is prepared");
@@ -80,8 +86,8 @@ function ready(state: JobState, member: string): JobEvent {
     .filter((seat) => seat.member === member)
     .map(({ rank }) => ({
       rank,
-      ownedBlocks: rank === 0 ? prepared.blockMap.blocks : 0,
-      replicaBlocks: 0,
+      ownedBlocks: held(prepared.blockMap, (holders) => holders[0] === rank),
+      replicaBlocks: held(prepared.blockMap, (holders) => holders.indexOf(rank) > 0),
       version: prepared.step,
       sentBytes: bytes("sourceRank", rank),
       receivedBytes: bytes("targetRank", rank),
@@ -120,6 +126,38 @@ it("lets the leaver give away what only it holds, then releases it and starts an
   expect(done.effects.map(({ id }) => id)).toEqual(
     expect.arrayContaining(["stop:m1:1", "launch:m1:2"]),
   );
+});
+
+it("gives up a save that not everybody had staged when the next generation takes over", () => {
+  // m2 joins: nobody is lost, so nothing but the new generation says that m1 will not stage.
+  const wanted = ["m0", "m1", "m2"].map((name) => ({ name, node: "n" }));
+  const joins: readonly JobEvent[] = [
+    { kind: "scale", members: wanted },
+    { kind: "hello", member: "m2", incarnation: 1, pid: 3, loaded: false, runningGeneration: 0 },
+    {
+      kind: "loaded",
+      member: "m2",
+      incarnation: 1,
+      facts,
+      ranks: [{ localRank: 0, pid: 13, holding: null }],
+    },
+  ];
+  const begins: MemberEvent = {
+    kind: "staged",
+    member: "m0",
+    incarnation: 1,
+    generation: 1,
+    step: 10,
+    trigger: "final",
+  };
+  const paused = after(training(), ...joins, begins);
+  expect(liveOf(paused).committed?.mode).toBe("pausing");
+  expect(liveOf(paused).save?.step).toBe(10);
+  const formed = after(paused, interrupted("m0", 0), interrupted("m1", 1), store);
+  const state = after(formed, ...wanted.map(({ name }) => ready(formed, name)));
+  expect(liveOf(state).committed?.number).toBe(2);
+  expect(liveOf(state).save).toBeNull();
+  expect(told(state, "m0")).toContain("decided:1:10");
 });
 
 it("keeps a member that gives notice while a generation is made with it, until the next one", () => {

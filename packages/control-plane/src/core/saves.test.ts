@@ -112,6 +112,21 @@ describe("a save", () => {
     expect(told(state, "m0")).toContain("decided:1:10");
   });
 
+  it("does not begin in a generation that is broken: not everybody comes to the end of its step", () => {
+    const gone: JobEvent = {
+      kind: "gone",
+      member: "m1",
+      incarnation: 1,
+      cause: "node",
+      sentence: "ended",
+    };
+    const state = after(training(), gone, staged("m0", 10));
+    expect(live(state).save).toBeNull();
+    expect(ids(state)).not.toContain("begin:10:1");
+    // Its copy is given free.
+    expect(told(state, "m0")).toContain("decided:1:10");
+  });
+
   it("that is committed already is taken as it is, and not written", () => {
     const before = begun(10) as Extract<JobEvent, { kind: "settled" }>;
     const committed: JobEvent = {

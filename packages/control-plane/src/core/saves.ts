@@ -15,7 +15,8 @@ export function onStaged(turn: Turn, event: Of<"staged">): void {
       change(turn, { save: { ...save, staged: [...save.staged, member] } });
     return;
   }
-  if (committed?.number !== generation) {
+  // Of a broken generation not every rank comes to the end of that step: its survivors stage it in the next one.
+  if (committed?.number !== generation || committed.mode === "broken") {
     decided(turn, { step, generation, key: null, status: "aborted", why: "generation_ended" });
     return;
   }
@@ -181,7 +182,7 @@ export function giveUpSave(turn: Turn, sentence: string): void {
   abortSave(turn, "storage", sentence);
 }
 
-/** The generation ended before everybody had staged: those who have not, never will. */
+/** The generation broke, or another one took its place, before everybody had staged: those who have not, never will. */
 export function abortHalfStaged(turn: Turn): void {
   dropNext(turn, (next) => next.members.some((member) => !next.staged.includes(member)));
   const { save } = turn.live;
