@@ -64,7 +64,7 @@ function camelCase(name: string): string {
   return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** `NAME`, `job/NAME`, `finetunejob.shardwright.dev/NAME` → NAME. */
+/** `NAME`, `job/NAME`, `finetunejob.shardwright.dev/NAME` → NAME. Two words are one by now: `job-words.ts`. */
 export function jobName(reference: string | undefined, usage: string): string {
   if (reference === undefined) throw new Refusal(EXIT.usage, "which job?", { next: usage });
   const slash = reference.lastIndexOf("/");
@@ -72,17 +72,22 @@ export function jobName(reference: string | undefined, usage: string): string {
   const name = reference.slice(slash + 1);
   if (!isJobKind(kind)) {
     throw new Refusal(EXIT.usage, `"${kind}" is not a job`, {
-      why: "expected NAME or job/NAME",
+      why: "expected NAME, job/NAME or job NAME",
       next: usage,
     });
   }
-  if (!/^[a-z]([a-z0-9-]*[a-z0-9])?$/.test(name)) {
+  if (!isJobName(name)) {
     throw new Refusal(EXIT.usage, `"${name}" is not a job name`, {
       why: "names are lower-case letters, digits and dashes, and begin with a letter",
       next: usage,
     });
   }
   return name;
+}
+
+/** Whether a job can be called so. */
+export function isJobName(name: string): boolean {
+  return /^[a-z]([a-z0-9-]*[a-z0-9])?$/.test(name);
 }
 
 /** The kind's spellings, as in kubectl. */

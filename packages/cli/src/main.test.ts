@@ -66,6 +66,10 @@ describe("main", () => {
     "get frobs",
     "get members",
     "get jobs extra words",
+    "get job/x extra",
+    "delete job x y",
+    "describe pod x",
+    "version now",
     "wait job/x --for=condition=Happy",
     "wait job/x --for=step=many",
     "wait job/x --for=delete --timeout soon",
@@ -84,6 +88,18 @@ describe("main", () => {
     const { exit, out, err } = await shardctl(line);
     expect({ exit, out }).toEqual({ exit: EXIT.usage, out: "" });
     expect(err).not.toBe("");
+  });
+
+  it("says which words are too many, and how the verb is called", async () => {
+    const { err } = await shardctl("delete job/x and more");
+    expect(err).toBe(
+      [
+        'error: too many words: "and", "more"',
+        "  why: usage: shardctl delete <job>; a job is NAME, job/NAME or job NAME",
+        "  next: shardctl delete --help",
+        "",
+      ].join("\n"),
+    );
   });
 
   it("says in three lines that nobody serves the data directory", async () => {

@@ -3,9 +3,9 @@ import { Command, CommanderError, Option } from "commander";
 import { EXIT, EXIT_MEANING, type ExitCode, failureOf } from "./exit.ts";
 import { flagsOf } from "./invocation.ts";
 import { type Io, processIo } from "./io.ts";
+import { joinJobWords, refuseExcess } from "./job-words.ts";
 import { visible } from "./render/escape.ts";
 import { settingsOf } from "./settings.ts";
-
 import { type FlagSpec, GLOBAL_FLAGS, type Verb } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
 
@@ -75,6 +75,8 @@ function addVerb(
   const command = parent.command(verb.path.at(-1) ?? "", { hidden: verb.hidden === true });
   command.summary(verb.summary).description(verb.summary).showSuggestionAfterError(false);
   for (const argument of verb.args) command.argument(argument);
+  // `job NAME` is one argument of ours and two of commander's: what is too much is said below.
+  command.allowExcessArguments();
   for (const flag of verb.flags) command.addOption(optionOf(flag));
   if (verb.passThrough) command.allowUnknownOption().helpOption(false);
   command.addHelpText("before", examplesOf(verb)).addHelpText("after", exitsOf(verb));
@@ -85,8 +87,10 @@ function addVerb(
       cwd: io.cwd,
       tty: io.stderrIsTty && io.stdinIsTty,
     });
+    const args = joinJobWords(verb, command.args);
+    refuseExcess(verb, args, io.program);
     const { run } = await verb.load();
-    ran(await run({ args: command.args, flags, settings, io }), verb);
+    ran(await run({ args, flags, settings, io }), verb);
   });
 }
 

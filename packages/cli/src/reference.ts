@@ -12,6 +12,7 @@ export function reference(verbs: readonly Verb[]): string {
     `${flagTable(GLOBAL_FLAGS)}\n\nA flag wins over its \`SHARDWRIGHT_*\` variable, which wins over the default. Without \`--server\` a verb calls the control plane that serves the data directory (\`\${XDG_STATE_HOME:-~/.local/state}/shardwright\` unless it is named) with the token that lies there.`,
     "## Exit codes",
     exitTable(),
+    "Where a verb takes a job, `NAME`, `job/NAME` and `job NAME` are the same.",
     'Data goes to standard output, everything else to standard error. JSON and YAML are stable, tables may change. Lists are `{"kind": "List", "items": […]}`.',
     ...shown.map(section),
     "",

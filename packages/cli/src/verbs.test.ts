@@ -395,6 +395,18 @@ describe("delete", () => {
     expect((await shardctl("delete busy --yes")).exit).toBe(EXIT.done);
   });
 
+  it.each(["busy", "job/busy", "job busy", "finetunejob.shardwright.dev/busy"])(
+    "%s names the job",
+    async (words) => {
+      const { exit, out } = await shardctl(`delete ${words} --yes`);
+      expect({ exit, out }).toEqual({
+        exit: EXIT.done,
+        out: "finetunejob.shardwright.dev/busy deleted\n",
+      });
+      expect(world.removed).toEqual(["busy"]);
+    },
+  );
+
   it("--ignore-not-found", async () => {
     expect((await shardctl("delete nobody --yes")).exit).toBe(EXIT.error);
     expect((await shardctl("delete nobody --yes --ignore-not-found")).exit).toBe(EXIT.done);

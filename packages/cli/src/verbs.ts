@@ -97,7 +97,7 @@ export const VERBS: readonly Verb[] = [
   {
     path: ["describe"],
     summary: "everything about one job",
-    args: ["<kind>", "[name]"],
+    args: ["<job>"],
     flags: [],
     examples: ["shardctl describe job support-tone", "shardctl describe job/support-tone"],
     exits: [7, 8],
@@ -252,8 +252,8 @@ export const VERBS: readonly Verb[] = [
       { flags: "--ignore-not-found", help: "a job that is gone already is success" },
     ],
     examples: [
-      "shardctl delete job/support-tone",
-      "shardctl delete support-tone --checkpoints --yes",
+      "shardctl delete job support-tone",
+      "shardctl delete job/support-tone --checkpoints --yes",
     ],
     exits: [7, 8],
     load: () => import("./commands/delete.ts"),

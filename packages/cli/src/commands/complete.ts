@@ -1,5 +1,5 @@
 import { EXIT, type ExitCode } from "../exit.ts";
-import type { Invocation, Run } from "../invocation.ts";
+import { type Invocation, isJobKind, type Run } from "../invocation.ts";
 import { GLOBAL_FLAGS, type Verb } from "../verb.ts";
 
 // A person presses Tab and waits: after this nothing is offered.
@@ -34,7 +34,10 @@ async function candidates(
   if (last.startsWith("-"))
     return [...verb.flags, ...GLOBAL_FLAGS].map(({ flags }) => longOf(flags));
   const position = typed.length - verb.path.length;
-  const argument = verb.args[position] ?? "";
+  // After `delete job` comes the name: two words that are one argument.
+  const taken = verb.args[position - 1] ?? "";
+  const isName = /job|name/.test(taken) && isJobKind(typed.at(-1) ?? "");
+  const argument = (isName ? taken : verb.args[position]) ?? "";
   if (/kind/.test(argument)) return ["jobs", "job", "members", "generations", "checkpoints"];
   if (/shell/.test(argument)) return ["bash", "zsh", "fish"];
   if (/job|name/.test(argument)) return await jobNames(call);

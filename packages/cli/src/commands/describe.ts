@@ -2,8 +2,8 @@ import type { JobView } from "@shardwright/job/phase";
 import type { Event } from "@shardwright/proto/gen/shardwright/v1/event";
 import type { Generation, Member } from "@shardwright/proto/gen/shardwright/v1/job_service";
 import { eventLine } from "../event-line.ts";
-import { EXIT, type ExitCode, Refusal } from "../exit.ts";
-import { type Invocation, isJobKind, jobName } from "../invocation.ts";
+import { EXIT, type ExitCode } from "../exit.ts";
+import { type Invocation, jobName } from "../invocation.ts";
 import { ledgerTable, measuredPairs } from "../render/books.ts";
 import { age, seconds } from "../render/duration.ts";
 import { visible } from "../render/escape.ts";
@@ -19,12 +19,7 @@ const GENERATIONS_SHOWN = 10;
 
 /** Everything about one job, for a person. */
 export async function run(call: Invocation): Promise<ExitCode> {
-  const [first = "", second] = call.args;
-  const reference = second === undefined ? first : `${first}/${second}`;
-  if (second !== undefined && !isJobKind(first)) {
-    throw new Refusal(EXIT.usage, `unknown kind "${first}"`, { why: "only jobs can be described" });
-  }
-  const name = jobName(reference, "shardctl describe job NAME");
+  const name = jobName(call.args[0], "shardctl describe job NAME");
   const facts = await withJobs(call, async (jobs) => {
     const job = await jobs.get(name);
     const events: Event[] = [];

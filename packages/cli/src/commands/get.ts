@@ -6,6 +6,12 @@ import { type Listing, printList } from "../output.ts";
 export async function run(call: Invocation): Promise<ExitCode> {
   const [first = "", second] = call.args;
   const slash = first.indexOf("/");
+  if (slash >= 0 && second !== undefined) {
+    throw new Refusal(EXIT.usage, `too many words: "${second}"`, {
+      why: `"${first}" names one already`,
+      next: "shardctl get --help",
+    });
+  }
   const kind = slash < 0 ? first : first.slice(0, slash);
   const name = slash < 0 ? second : first.slice(slash + 1);
   if (isJobKind(kind)) return await getJobs(call, name);

@@ -46,9 +46,12 @@ export async function prepare(
 
 /** The example's job with the paths of this machine filled in. */
 export function jobText(example: string, prepared: Prepared): string {
-  return readFileSync(join(example, "job.yaml"), "utf8")
-    .replaceAll("${MODEL}", prepared.model)
-    .replaceAll("${DATA}", prepared.dataDirectory);
+  const paths: Readonly<Record<string, string>> = {
+    MODEL: prepared.model,
+    DATA: prepared.dataDirectory,
+  };
+  const template = readFileSync(join(example, "job.yaml"), "utf8");
+  return template.replaceAll(/\$\{(\w+)\}/g, (whole, name: string) => paths[name] ?? whole);
 }
 
 /** A name for what an evaluation depends on, so that a second run reuses its scores. */
