@@ -118,7 +118,6 @@ export async function buildControlPlane(config: ControlPlaneConfig): Promise<Con
     memberSecret,
     clock,
     drain,
-    checkpoints,
     measures,
   });
   rememberPort(dataDirectory, server.address);
@@ -204,7 +203,6 @@ interface Door {
   readonly memberSecret: string;
   readonly clock: Clock;
   readonly drain: AbortController;
-  readonly checkpoints: { deleteRun(run: string): Promise<void> };
   readonly measures: Measures;
 }
 
@@ -251,7 +249,6 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
     plan: (tenant, document) =>
       planFor(document, { tenant, jobs: journal, cluster: launcher.snapshot() }),
     putJob: (job) => putJob(journal, job, clock.now()),
-    deleteRun: (uid) => door.checkpoints.deleteRun(uid),
     logsDirectory,
   });
   const options = {

@@ -1,4 +1,6 @@
+import { Fault } from "@shardwright/job/faults";
 import type { Clock, Log } from "@shardwright/service";
+import { effectsDue } from "./core/erasure.ts";
 import { silenceAll } from "./core/members.ts";
 import type { Effect, JobEvent, Policy } from "./core/state.ts";
 import type { Measures } from "./measures.ts";
@@ -14,7 +16,7 @@ export interface DriverWorld {
   readonly store: JobStore;
   readonly launcher: Launcher;
   readonly sessions: Sessions;
-  readonly performing: PerformWorld;
+  readonly performing: Omit<PerformWorld, "forget">;
   readonly clock: Clock;
   readonly policy: Policy;
   readonly measures: Measures;
@@ -34,8 +36,9 @@ export interface Driver extends JobControl {
 
 // Time only matters for silence and deadlines of seconds.
 const TICK_MS = 500;
-// A removal waits for members to end: their grace, and some.
-const REMOVAL_WAIT_MS = 30_000;
+// A removal waits for members to end: their grace, and some. Callers wait 30 s and are to hear why it takes longer.
+const REMOVAL_WAIT_MS = 25_000;
+const REMOVAL_POLL_MS = 50;
 
 export function createDriver(world: DriverWorld): Driver {
   const { store, launcher, sessions, clock, policy, measures, log } = world;
@@ -47,18 +50,27 @@ export function createDriver(world: DriverWorld): Driver {
 
   const act = (record: JobRecord): void => {
     sessions.update(record);
-    for (const effect of record.state.effects) start(effect, record);
+    startDue(record);
     if (record.state.phase === "queued" || record.finishedMs !== null) wakeScheduler();
     if (record.finishedMs !== null && record.state.effects.length === 0) cache.delete(record.uid);
   };
+  const startDue = (record: JobRecord): void => {
+    for (const effect of effectsDue(record.state)) start(effect, record);
+  };
   const start = (effect: Effect, record: JobRecord): void => {
-    const id = `${record.uid}/${effect.id}`;
+    const { uid } = record;
+    const id = `${uid}/${effect.id}`;
     if (inFlight.has(id) || stopping.signal.aborted) return;
+    // What nobody wants any more may still be under way, and write what is to be erased.
+    if (effect.kind === "erase" && [...inFlight].some((other) => other.startsWith(`${uid}/`)))
+      return;
     inFlight.add(id);
-    void perform(effect, record, world.performing)
-      .then((outcome) => {
+    void perform(effect, record, { ...world.performing, forget })
+      .then(async (outcome) => {
         inFlight.delete(id);
-        return deliver(record.uid, { kind: "settled", effectId: effect.id, outcome });
+        await deliver(uid, { kind: "settled", effectId: effect.id, outcome });
+        const newest = cache.get(uid);
+        if (newest !== undefined) startDue(newest);
       })
       .catch((reason: unknown) =>
         log.error({ err: reason, effect: id }, "settling an effect has failed"),
@@ -71,6 +83,14 @@ export function createDriver(world: DriverWorld): Driver {
   const deliver = async (uid: string, event: JobEvent): Promise<void> => {
     if (!stopping.signal.aborted) await gather(uid, event);
   };
+  const forget = (uid: string): Promise<void> =>
+    queue.run(uid, async () => {
+      const record = await store.load(uid);
+      await store.remove(uid);
+      if (record !== null) measures.removed(record);
+      cache.delete(uid);
+      wakeScheduler();
+    });
   /** Nobody is heard any more by now: the last thing that is decided is that nothing is held. */
   const park = async (uid: string): Promise<void> => {
     const parked = reconcile(uid, [{ kind: "parked" }], { ...deciding, act: () => undefined });
@@ -122,19 +142,19 @@ export function createDriver(world: DriverWorld): Driver {
       const wanted = await membersWanted(uid, members, { store, launcher });
       await deliver(uid, { kind: "scale", members: wanted });
     },
-    remove: async (uid) => {
-      await deliver(uid, { kind: "cancel" });
+    remove: async (uid, checkpoints) => {
+      await deliver(uid, { kind: "delete", checkpoints });
       const until = clock.now() + REMOVAL_WAIT_MS;
-      while (clock.now() < until && ((await recordOf(uid))?.state.effects.length ?? 0) > 0)
-        await clock.sleep(50);
-      await launcher.release(uid);
-      await queue.run(uid, async () => {
+      for (;;) {
         const record = await store.load(uid);
-        await store.remove(uid);
-        if (record !== null) measures.removed(record);
-        cache.delete(uid);
-      });
-      wakeScheduler();
+        if (record === null) return;
+        if (clock.now() >= until || stopping.signal.aborted) {
+          const { sentence } = record.state.reason;
+          const what = `job ${record.name} is not gone yet (${sentence}); its deletion goes on`;
+          throw new Fault("unavailable", what);
+        }
+        await clock.sleep(REMOVAL_POLL_MS);
+      }
     },
     start: async () => {
       const records = await store.unfinished();

@@ -17,6 +17,8 @@ export interface PerformWorld {
     record: JobRecord,
     effect: Extract<Effect, { kind: "restartRank" }>,
   ) => void;
+  /** Takes the job's row out of the journal; of one that is gone is success. */
+  readonly forget: (uid: string) => Promise<void>;
   readonly sleep: (ms: number) => Promise<void>;
   readonly log: Log;
 }
@@ -81,6 +83,12 @@ async function once(effect: Effect, record: JobRecord, world: PerformWorld): Pro
       return { kind: "done" };
     case "release":
       await launcher.release(uid);
+      return { kind: "done" };
+    case "erase":
+      // Members write into the checkpoints, and the row remembers them: one after the other.
+      await launcher.release(uid);
+      if (effect.checkpoints) await checkpoints.deleteRun(uid);
+      await world.forget(uid);
       return { kind: "done" };
     case "ensureStore":
       return { kind: "store", ...(await launcher.ensureStore()) };

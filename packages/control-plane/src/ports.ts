@@ -208,6 +208,7 @@ export interface Checkpoints {
     readonly merge: boolean;
     readonly outputDirectory: string;
   }): Promise<string>;
+  /** Removes every checkpoint of the run; of one that has none is success. */
   deleteRun(run: string): Promise<void>;
 }
 
@@ -218,6 +219,9 @@ export interface JobControl {
   cancel(uid: string): Promise<void>;
   /** Wants this many members from now on. Fault `conflict` when the job does not run or there is no room. */
   scale(uid: string, members: number): Promise<void>;
-  /** Cancels, waits for the members to be gone, forgets the job. */
-  remove(uid: string): Promise<void>;
+  /**
+   * Ends the job and forgets it, with its checkpoints where they are wanted gone: once this was decided, a crash delays
+   * it and cannot undo it. Resolves when the job is gone; Fault `unavailable` when that takes longer, and it goes on.
+   */
+  remove(uid: string, checkpoints: boolean): Promise<void>;
 }

@@ -17,7 +17,8 @@ from typing import Any
 
 from shardwright_trainer.serve import Chat, Message
 
-# Decoding reads all weights once a token, however many rows there are; more rows want memory for their keys and values.
+# Decoding reads all weights once a token, however many rows there are; more rows want memory for their keys
+# and values.
 BATCH_ROWS = 50
 
 

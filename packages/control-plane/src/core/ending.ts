@@ -64,7 +64,8 @@ export function whileFinishing(state: In<"finishing">, event: JobEvent, now: num
 
 function completeWhenDone(state: In<"finishing">, now: number): Decision {
   const { hashes, exports, effects } = state;
-  if (hashes === null || effects.length > 0 || exports.includes(null))
+  const isBusy = effects.some(({ kind }) => kind !== "erase");
+  if (hashes === null || isBusy || exports.includes(null))
     return { state, told: [], generation: null };
   const artifacts = state.spec.export.map(({ format }, index) => ({
     format,
@@ -81,7 +82,7 @@ function completeWhenDone(state: In<"finishing">, now: number): Decision {
       live: state.live,
       result: { ...hashes, artifacts },
       reason,
-      effects: [],
+      effects,
       sinceMs: now,
     },
     told: [{ reason, severity: "normal" }],
@@ -97,11 +98,11 @@ export function end(
   now: number,
 ): Decision {
   const live = liveOf(state);
-  const saves = state.effects.filter(({ kind }) => kind === "abortSave");
+  const left = state.effects.filter(({ kind }) => kind === "abortSave" || kind === "erase");
   const release: Effect[] = live === null ? [] : [{ id: "release", kind: "release", why: phase }];
   const begun = live?.save?.begun ?? null;
   if (begun !== null) {
-    saves.push({
+    left.push({
       id: `abort:${begun.key.saveId}`,
       kind: "abortSave",
       key: begun.key,
@@ -110,7 +111,7 @@ export function end(
     });
   }
   return {
-    state: { ...baseOf(state), phase, live, reason, effects: [...saves, ...release], sinceMs: now },
+    state: { ...baseOf(state), phase, live, reason, effects: [...left, ...release], sinceMs: now },
     told: [{ reason, severity: phase === "failed" ? "warning" : "normal" }],
     generation: null,
   };
@@ -128,10 +129,31 @@ export function whileEnded(
   const effects = state.effects.filter(({ id }) => id !== event.effectId);
   const ended = { ...state, effects };
   const { outcome } = event;
+  if (effect.kind === "erase" && outcome.kind === "failed")
+    return eraseAgain(state, effect, outcome.reason.sentence);
   const commit = outcome.kind === "abortAnswered" ? outcome.commit : null;
   if (effect.kind !== "abortSave" || commit === null || state.live === null)
     return { state: ended, told: [], generation: null };
   const found = { step: effect.key.step, commit, committedMs: now };
   const live = { ...state.live, lastCommit: newestCommit(state.live, found) };
   return { state: { ...ended, live }, told: [], generation: null };
+}
+
+/** What is wanted stays wanted: another try, and the reason for people when it is a new one. */
+function eraseAgain(
+  state: In<"complete" | "failed" | "cancelled">,
+  erase: Extract<Effect, { readonly kind: "erase" }>,
+  sentence: string,
+): Decision {
+  const tries = erase.tries + 1;
+  const reason = { code: "DeletionDelayed", sentence };
+  const isNew = state.reason.sentence !== sentence;
+  const effects = state.effects.map((effect) =>
+    effect.id === erase.id ? { ...erase, id: `erase:${tries}`, tries } : effect,
+  );
+  return {
+    state: { ...state, reason, effects },
+    told: isNew ? [{ reason, severity: "warning" }] : [],
+    generation: null,
+  };
 }

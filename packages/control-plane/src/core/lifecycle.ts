@@ -2,6 +2,7 @@
 
 import type { Reason } from "@shardwright/job";
 import { baseOf, end, whileEnded, whileFinishing } from "./ending.ts";
+import { onDelete } from "./erasure.ts";
 import { NOTHING_SPENT } from "./failure.ts";
 import { advanceFormation, giveUpMember } from "./formation.ts";
 import { onLeaving } from "./leaving.ts";
@@ -61,6 +62,7 @@ export function decide(state: JobState, event: JobEvent, now: number, policy: Po
 }
 
 function whileIn(state: JobState, event: JobEvent, now: number, policy: Policy): Decision {
+  if (event.kind === "delete") return onDelete(state, event, now);
   switch (state.phase) {
     case "queued":
       return whileQueued(state, event, now);
@@ -204,6 +206,7 @@ function hear(turn: Turn, event: JobEvent): void {
     case "waits":
     case "placed":
     case "cancel":
+    case "delete":
       return;
     default:
       hearMember(turn, event);

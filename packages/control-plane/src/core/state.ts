@@ -220,6 +220,8 @@ export type Effect = { readonly id: string } & (
       readonly reason: string;
     }
   | { readonly kind: "release"; readonly why: string }
+  /** The job is deleted (erasure.ts): done last, and tried until it is done. */
+  | { readonly kind: "erase"; readonly checkpoints: boolean; readonly tries: number }
 );
 
 export interface PreparedWriter {
@@ -367,6 +369,8 @@ export type JobEvent =
       readonly reason: Reason;
     }
   | { readonly kind: "cancel" }
+  /** Forget the job, and its checkpoints where they are wanted gone. */
+  | { readonly kind: "delete"; readonly checkpoints: boolean }
   /** The control plane stops cleanly, and the members with it: nothing is held until it is back. */
   | { readonly kind: "parked" }
   /** Every member that is wanted from now on, by slot. */

@@ -1,5 +1,6 @@
+import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@shardwright/service/clock";
@@ -56,6 +57,28 @@ test("hands the secret over fd 3 only, appends to the log, tells how it ended", 
   expect(readFileSync(made.logPath, "utf8")).toBe("secret has 10 false\n");
   await (await start(made)).ended;
   expect(readFileSync(made.logPath, "utf8")).toBe("secret has 10 false\n".repeat(2));
+});
+
+// A control plane that is killed while it starts a member: it never comes back from startProcess.
+test("the secret is there although whoever starts the process is killed at once", async () => {
+  const out = join(directory, "out");
+  const child = plan("", {
+    command: "/bin/sh",
+    args: ["-c", `sleep 0.2; cat <&3 >${out}.tmp; mv ${out}.tmp ${out}`],
+    secret: "0123456789",
+  });
+  const module = JSON.stringify(new URL("local-process.ts", import.meta.url).href);
+  const killed = `const { startProcess } = await import(${module});
+    void startProcess(${JSON.stringify(child)});
+    process.kill(process.pid, "SIGKILL");`;
+  const { signal, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", killed], {
+    encoding: "utf8",
+    cwd: import.meta.dirname,
+  });
+  expect({ signal, stderr }).toEqual({ signal: "SIGKILL", stderr: "" });
+  await expect.poll(() => existsSync(out), { timeout: 5_000 }).toBe(true);
+  expect(readFileSync(out, "utf8")).toBe("0123456789\n");
+  expect(readdirSync(join(directory, "members"))).toEqual([]); // no file of the secret is left
 });
 
 test("a process is found again by its record, and its end is noticed", async () => {

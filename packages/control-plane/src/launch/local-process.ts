@@ -8,6 +8,7 @@ import {
   renameSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import type { Clock } from "@shardwright/service/clock";
@@ -66,15 +67,17 @@ export function findProcess(plan: LocalProcessPlan, clock: Clock): LocalProcess 
 export async function startProcess(plan: LocalProcessPlan): Promise<LocalProcess> {
   for (const path of [plan.recordPath, plan.logPath]) mkdirSync(dirname(path), { recursive: true });
   const log = openSync(plan.logPath, "a", 0o600);
+  const secret = plan.secret === null ? null : secretFile(`${plan.recordPath}.secret`, plan.secret);
   let child: ChildProcess;
   try {
     child = spawn(plan.command, plan.args, {
       detached: true,
-      stdio: ["ignore", log, log, plan.secret === null ? "ignore" : "pipe"],
+      stdio: ["ignore", log, log, secret ?? "ignore"],
       env: plan.environment,
     });
   } finally {
     closeSync(log);
+    if (secret !== null) closeSync(secret);
   }
   const ended = new Promise<ProcessEnd>((resolve) => {
     child.once("exit", (status, signal) => resolve({ status, signal }));
@@ -85,7 +88,6 @@ export async function startProcess(plan: LocalProcessPlan): Promise<LocalProcess
       reject(new Error(`cannot start ${plan.command}: ${cause.message}`, { cause })),
     );
   });
-  handOver(child, plan.secret);
   child.unref();
   const pid = child.pid ?? 0;
   // A process that ended at once has no identity any more; its end is already on its way.
@@ -129,12 +131,17 @@ function writeRecord(path: string, identity: ProcessIdentity): void {
   renameSync(`${path}.tmp`, path);
 }
 
-function handOver(child: ChildProcess, secret: string | null): void {
-  const pipe = child.stdio[3];
-  if (secret === null || pipe === null || pipe === undefined || !("end" in pipe)) return;
-  // A child that dies before it reads must not end us with EPIPE; its exit says what happened.
-  pipe.on("error", () => undefined);
-  pipe.end(`${secret}\n`);
+/**
+ * A descriptor from which the secret can be read once it is inherited. It is in a file that no path leads to before
+ * anything is written into it: a pipe would have to be filled after the start, and whoever is killed in between leaves
+ * a process behind that runs and knows nothing.
+ */
+function secretFile(path: string, secret: string): number {
+  rmSync(path, { force: true }); // of a start that was cut short; it is empty
+  const file = openSync(path, "wx+", 0o600);
+  rmSync(path);
+  writeSync(file, `${secret}\n`, 0); // by position: the reader begins at the beginning
+  return file;
 }
 
 async function watchAdopted(identity: ProcessIdentity, clock: Clock): Promise<ProcessEnd> {

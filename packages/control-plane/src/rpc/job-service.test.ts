@@ -42,12 +42,12 @@ beforeEach(async () => {
     control: {
       wake: (uid) => void controlled.push(`wake ${uid}`),
       cancel: async (uid) => void controlled.push(`cancel ${uid}`),
-      remove: async (uid) => {
-        controlled.push(`remove ${uid}`);
+      scale: async (uid) => void controlled.push(`scale ${uid}`),
+      remove: async (uid, checkpoints) => {
+        controlled.push(`remove ${uid}${checkpoints ? " with its checkpoints" : ""}`);
         await journal.remove(uid);
       },
     },
-    deleteRun: async (uid) => void controlled.push(`deleteRun ${uid}`),
     logsDirectory: (uid) => join(directory, "runs", uid, "logs"),
     plan: (tenant, document) => {
       const machine = { name: "here", slots: 2, memoryBytes: machineBytes };
@@ -332,7 +332,18 @@ test("cancel and delete go to the control; deleting what is gone is success", as
   for (let i = 0; i < 2; i++) {
     await client.call((jobs) => jobs.deleteJob, { ...request, deleteCheckpoints: true }, SOON);
   }
-  expect(controlled).toEqual([`cancel ${uid}`, `remove ${uid}`, `deleteRun ${uid}`]);
+  expect(controlled).toEqual([`cancel ${uid}`, `remove ${uid} with its checkpoints`]);
+});
+
+test("a job that is being deleted is not taken for the job that is submitted", async () => {
+  await submit(text());
+  const { state, status, uid, revision } = await recordOf();
+  const effects = [{ id: "erase:1", kind: "erase", checkpoints: true, tries: 1 }] as const;
+  const marked = { uid, expect: revision, state: { ...state, effects }, status };
+  await journal.save({ ...marked, finishedMs: null, events: [], generation: null });
+  const refused = await refusal(submit(text()));
+  expect(refused).toMatchObject({ kind: "unavailable" });
+  expect(refused.message).toContain("job a is being deleted");
 });
 
 test("events: the past, then what happens; explain tells reason and plan", async () => {

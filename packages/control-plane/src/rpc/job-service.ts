@@ -27,8 +27,6 @@ export interface JobServiceOptions extends SubmitWorld {
   readonly changes: Changes;
   readonly control: JobControl;
   readonly drain: AbortSignal;
-  /** Removes the checkpoints of a job; of one that has none is success. */
-  deleteRun(uid: string): Promise<void>;
   /** Folder of the logs of a job's members. */
   logsDirectory(uid: string): string;
 }
@@ -83,8 +81,7 @@ function mutations(options: JobServiceOptions): Methods<Mutation> {
     deleteJob: unary(async (request) => {
       const record = await jobs.find(tenantOf(request), request.name);
       // Deleting what is gone is success: the first answer may have been lost.
-      if (record !== null) await control.remove(record.uid);
-      if (record !== null && request.deleteCheckpoints) await options.deleteRun(record.uid);
+      if (record !== null) await control.remove(record.uid, request.deleteCheckpoints);
       return DeleteJobResponse.create();
     }),
   };

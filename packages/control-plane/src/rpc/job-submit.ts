@@ -11,6 +11,7 @@ import {
 import type { ParallelPlan } from "@shardwright/planner";
 import type { SubmitJobRequest, SubmitJobResponse } from "@shardwright/proto";
 import type { Clock } from "@shardwright/service/clock";
+import { erasureOf } from "../core/erasure.ts";
 import type { PlanReading } from "../plan-facts.ts";
 import type { JobHistory, JobRecord, JobStore } from "../ports.ts";
 import { checkData } from "./job-data.ts";
@@ -108,6 +109,8 @@ function unchangedOrConflict(
   record: JobRecord,
   document: JobDocument,
 ): Pick<SubmitJobResponse, "job" | "outcome"> {
+  if (erasureOf(record.state) !== null)
+    throw new Fault("unavailable", `job ${record.name} is being deleted; submit it again later`);
   const text = (one: JobDocument): string => canonicalJson(toPlainDocument(one));
   if (text(record.document) === text(document))
     return { job: wireOf(record), outcome: "unchanged" };

@@ -111,7 +111,9 @@ async def serve(endpoint: Endpoint, identity: Identity, engine: str | None, leav
     member = Member(identity, ranks)
     await ranks.open(member)
     # 2. Session and beats run until somebody says stop.
-    session = asyncio.ensure_future(run_session(endpoint, member.outbox, member.on_directive))
+    session = asyncio.ensure_future(
+        run_session(endpoint, member.outbox, member.on_directive, identity.member)
+    )
     beats = asyncio.ensure_future(beat_forever(member.hearing.beat))
     _leave_on_signal(member, leave_grace)
     status = 0

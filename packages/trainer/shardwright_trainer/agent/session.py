@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from shardwright_trainer.agent.outbox import Outbox
 
 BACKOFF_SECONDS_MIN = 0.5
 BACKOFF_SECONDS_MAX = 10.0
+_DOUBLINGS_MAX = 16  # far beyond the upper bound; keeps the power finite
 BEAT_SECONDS = 1.0
 # A block map of the largest plans, run-length coded, has a few MB.
 MESSAGE_BYTES_MAX = 64 << 20
@@ -54,11 +56,22 @@ class Endpoint:
     ca_file: str | None = None
 
 
+def reconnect_seconds(member: str, failures: int) -> float:
+    """How long to wait after `failures` tries in a row in which nothing was heard.
+
+    Twice as long each time, within the bounds; less up to half, by the member's name and the try: a control
+    plane that comes back must not hear ten thousand members in the same instant.
+    """
+    longest = min(2 * BACKOFF_SECONDS_MIN * 2.0 ** min(failures, _DOUBLINGS_MAX), BACKOFF_SECONDS_MAX)
+    drawn = zlib.crc32(f"{member}/{failures}".encode()) / 2**32
+    return longest * (1 - drawn / 2)
+
+
 async def run_session(
-    endpoint: Endpoint, outbox: Outbox, on_directive: Callable[[agent.SessionResponse], None]
+    endpoint: Endpoint, outbox: Outbox, on_directive: Callable[[agent.SessionResponse], None], member: str
 ) -> None:
     """Keeps a session open until cancelled. Raises Refused when the control plane keeps refusing."""
-    backoff, refusals = BACKOFF_SECONDS_MIN, 0
+    failures, refusals = 0, 0
     while True:
         heard = False
 
@@ -77,10 +90,8 @@ async def run_session(
                 raise Refused(f"{error.code().name}: {error.details()}") from error
         finally:
             outbox.close()
-        if heard:
-            backoff = BACKOFF_SECONDS_MIN
-        await asyncio.sleep(backoff)
-        backoff = min(2 * backoff, BACKOFF_SECONDS_MAX)
+        failures = 0 if heard else failures + 1
+        await asyncio.sleep(reconnect_seconds(member, failures))
 
 
 async def _one_session(
