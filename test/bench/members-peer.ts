@@ -133,6 +133,7 @@ export class Peer {
       gradNorm: 1,
       learningRate: 1e-4,
       seconds,
+      stallSeconds: 0,
       sections: {
         data: 0,
         forwardBackward: seconds,

@@ -40,6 +40,28 @@ async function settled(): Promise<void> {
 }
 
 describe("step rows", () => {
+  it("takes a time that is none for nothing: one report does not spoil the sums for good", async () => {
+    const { history } = journal();
+    const told: Recorded[] = [];
+    const rows = createStepRows({
+      history,
+      now: () => 7,
+      recorded: (_, recorded) => told.push(recorded),
+      failed: () => undefined,
+    });
+    const context = { uid: "u", member: "m0", lanes: LANES, known: { step: 0, facts: null } };
+    const wrong = { seconds: Number.NaN, stallSeconds: Number.POSITIVE_INFINITY };
+    rows.add({ ...report(1, 0, 1), ...wrong, sections: undefined }, context);
+    rows.add({ ...report(2, 0, 1), gradNorm: Number.NaN }, context);
+    rows.add({ ...report(3, 0, 1), seconds: -1 }, context);
+    await settled();
+    const facts = told.at(-1)?.facts;
+    expect(told.at(-1)?.step).toBe(3);
+    expect(facts).toMatchObject({ seconds: 0, measured: { seconds: 0, stallSeconds: 0 } });
+    const numbers = JSON.stringify(facts);
+    expect(numbers).not.toContain("null");
+  });
+
   it("writes what comes meanwhile in one batch, and counts only whole steps", async () => {
     const { history, batches } = journal();
     const told: Recorded[] = [];

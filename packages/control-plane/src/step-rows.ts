@@ -107,7 +107,7 @@ export function createStepRows(world: StepRowsWorld): StepRows {
       for (const row of rows) noteTokens(job, row);
       noteTime(job, report);
       // A rank that was not there for a step knows what it consumed, not its loss.
-      const isKnown = Number.isFinite(report.loss);
+      const isKnown = [report.loss, report.gradNorm, report.learningRate].every(Number.isFinite);
       if (isKnown && (job.latest === null || report.step >= job.latest.step)) job.latest = report;
       if (!job.running) void flush(context.uid, job);
     },
@@ -192,12 +192,13 @@ function factsAfter(job: Pending, step: number, now: number): StepFacts | null {
   const last = window.at(-1);
   const seconds = ((last?.atMs ?? 0) - (first?.atMs ?? 0)) / 1000;
   const steps = (last?.step ?? 0) - (first?.step ?? 0);
+  const stepSeconds = rankStepOf(latest).seconds;
   return {
     loss: latest.loss,
     gradNorm: latest.gradNorm,
     learningRate: latest.learningRate,
-    seconds: latest.seconds,
-    meanSeconds: steps > 0 ? seconds / steps : latest.seconds,
+    seconds: stepSeconds,
+    meanSeconds: steps > 0 ? seconds / steps : stepSeconds,
     trainedTokens: totals.trained,
     processedTokens: totals.processed,
     measured: totals.measured,

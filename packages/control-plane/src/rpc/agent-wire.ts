@@ -65,7 +65,7 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
       return {
         kind: "ready",
         generation,
-        seconds: body.value.seconds,
+        seconds: secondsOf(body.value.seconds),
         evidence: body.value.ranks.map((rank) => ({
           rank: rank.rank,
           ownedBlocks: rank.ownedBlocksCount,
@@ -191,20 +191,26 @@ export function laneRowsOf(report: StepReport): LaneRow[] {
 }
 
 /** What one rank's report says of its time and memory. */
-export function rankStepOf({ seconds, sections, stallSeconds, rssBytes }: StepReport): RankStep {
+export function rankStepOf(report: StepReport): RankStep {
+  const { sections } = report;
   return {
-    seconds,
-    stallSeconds,
+    seconds: secondsOf(report.seconds),
+    stallSeconds: secondsOf(report.stallSeconds),
     sections: {
-      data: sections?.data ?? 0,
-      forward_backward: sections?.forwardBackward ?? 0,
-      reduce: sections?.reduce ?? 0,
-      optimizer: sections?.optimizer ?? 0,
-      gather: sections?.gather ?? 0,
-      other: sections?.other ?? 0,
+      data: secondsOf(sections?.data),
+      forward_backward: secondsOf(sections?.forwardBackward),
+      reduce: secondsOf(sections?.reduce),
+      optimizer: secondsOf(sections?.optimizer),
+      gather: secondsOf(sections?.gather),
+      other: secondsOf(sections?.other),
     },
-    peakBytes: Number(rssBytes),
+    peakBytes: Number(report.rssBytes),
   };
+}
+
+/** A time as an agent measured it: what is none (NaN, infinite, negative) counts as 0, so that it spoils no sum for good. */
+function secondsOf(told: number | undefined): number {
+  return told !== undefined && Number.isFinite(told) && told > 0 ? told : 0;
 }
 
 export interface DirectiveContext {
