@@ -1,7 +1,8 @@
 """Tokens per second of one LoRA step on the CPU: ours against HF Trainer + PEFT, same model, rows and run.
 
 `python test/bench/lora_speed.py MODEL_DIRECTORY CHAT_ROWS.jsonl [--short]` prints one JSON object: a table
-over the rows of one of our micro-batches, the batch is the same for all. Both use both cores: HF Trainer as
+over the rows of one of our micro-batches, with all of its tokens computed and with the needed ones alone
+(recipe: computed tokens); the batch is the same for all. Both use both cores: HF Trainer as
 one process with two threads on padded batches (its defaults), ours as two ranks of one thread. Only real
 tokens count, padding does not. The sides take turns, round by round; the figures are ratios of medians.
 Needs nothing else running.
@@ -16,12 +17,14 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 BATCH_ROWS = 8
 MICRO_BATCH_ROWS = (1, 2, 4)
 """Ours; each of two ranks has half of the batch, 4 rows are all of it at once."""
+COMPUTED_TOKENS = ("all", "needed")
 ROUNDS = 3
 WARM_UP_STEPS = 2
 LORA = {"r": 16, "alpha": 32}
@@ -122,6 +125,7 @@ def main() -> None:
     )
     parser.add_argument("--side", choices=["hf", "ours"])
     parser.add_argument("--micro-batch-rows", type=int, default=1)
+    parser.add_argument("--computed-tokens", choices=COMPUTED_TOKENS, default="needed")
     arguments = parser.parse_args()
     if arguments.side == "hf":
         print(json.dumps(hugging_face(arguments.model, arguments.rows, arguments.steps)))
@@ -129,25 +133,31 @@ def main() -> None:
     if arguments.side == "ours":
         from lora_speed_ours import ours
 
-        print(json.dumps(ours(arguments.model, arguments.rows, arguments.steps, arguments.micro_batch_rows)))
+        encoded = encode(arguments.model, arguments.rows, BATCH_ROWS * (arguments.steps + WARM_UP_STEPS))
+        side = (arguments.micro_batch_rows, arguments.computed_tokens)
+        print(json.dumps(ours(arguments.model, encoded, arguments.steps, side)))
         return
     rounds, steps = (1, 2) if arguments.short else (ROUNDS, arguments.steps)
     common = [arguments.model, str(arguments.rows), "--steps", str(steps)]
     hf: list[dict[str, float]] = []
-    ours_by_rows: dict[int, list[dict[str, float]]] = {rows: [] for rows in MICRO_BATCH_ROWS}
+    sides = product(MICRO_BATCH_ROWS, COMPUTED_TOKENS)
+    ours_by_side: dict[tuple[int, str], list[dict[str, float]]] = {side: [] for side in sides}
     for _ in range(rounds):
         hf.append(child([*common, "--side", "hf"]))
-        for rows, results in ours_by_rows.items():
-            results.append(child([*common, "--side", "ours", "--micro-batch-rows", str(rows)]))
+        for (rows, computed), results in ours_by_side.items():
+            side = ["--micro-batch-rows", str(rows), "--computed-tokens", computed]
+            results.append(child([*common, "--side", "ours", *side]))
     hf_median = median_of(hf)
     table = [
         {
             "micro_batch_rows": rows,
+            "computed_tokens": computed,
+            "computed_ratio": round(results[0]["computed_ratio"], 3),
             "tokens_per_second": round(median_of(results), 1),
             "ratio": round(median_of(results) / hf_median, 3),
             "peak_rss_mib": round(max(result["peak_rss_bytes"] for result in results) / 2**20, 1),
         }
-        for rows, results in ours_by_rows.items()
+        for (rows, computed), results in ours_by_side.items()
     ]
     import torch
     import transformers
@@ -162,7 +172,10 @@ def main() -> None:
                 "hf_tokens_per_second": round(hf_median, 1),
                 "hf_peak_rss_mib": round(max(result["peak_rss_bytes"] for result in hf) / 2**20, 1),
                 "ours": table,
-                "rounds": {"hf": hf, "ours": ours_by_rows},
+                "rounds": {
+                    "hf": hf,
+                    "ours": {f"{rows} {computed}": one for (rows, computed), one in ours_by_side.items()},
+                },
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
                 "machine": f"{platform.machine()}, {platform.processor() or 'cpu'}",

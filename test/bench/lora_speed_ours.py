@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,15 +53,17 @@ class Task:
     encoded: list[dict[str, list[int]]]
     steps: int
     micro_batch_rows: int
+    computed_tokens: str
 
 
-def ours(model: str, rows: Path, steps: int, micro_batch_rows: int) -> dict[str, float]:
-    """Real tokens per second over the measured steps, and the peak memory of the larger rank."""
-    from lora_speed import BATCH_ROWS, WARM_UP_STEPS, encode
+def ours(
+    model: str, encoded: list[dict[str, list[int]]], steps: int, side: tuple[int, str]
+) -> dict[str, float]:
+    """Tokens of the data per second over the measured steps, the share of them that was computed, and the
+    peak memory of the larger rank. side: rows of a micro-batch, and which of its tokens are computed."""
     from torch._C._distributed_c10d import TCPStore
 
-    encoded = encode(model, rows, BATCH_ROWS * (steps + WARM_UP_STEPS))
-    task = Task(model, encoded, steps, micro_batch_rows)
+    task = Task(model, encoded, steps, *side)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     context = get_context("spawn")
     pipes: list[Connection] = []
@@ -80,6 +81,7 @@ def ours(model: str, rows: Path, steps: int, micro_batch_rows: int) -> dict[str,
     seconds = max(result["seconds"] for result in results)
     return {
         "tokens_per_second": tokens / seconds,
+        "computed_ratio": sum(result["computed"] for result in results) / tokens,
         "peak_rss_bytes": max(result["peak_rss_bytes"] for result in results),
     }
 
@@ -98,14 +100,29 @@ def _rank(pipe: Connection, task: Task, rank: int, port: int) -> None:
     engine.commit(plan)
     for step in range(WARM_UP_STEPS):
         engine.take_step(step)
+    counter = _count_computed(engine)
     began, tokens = time.perf_counter(), 0
     for step in range(WARM_UP_STEPS, WARM_UP_STEPS + steps):
         outcome = engine.take_step(step)
         tokens += sum(lane.processed_tokens for lane in outcome.lanes)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    pipe.send({"tokens": float(tokens), "seconds": seconds, "peak_rss_bytes": float(peak)})
+    pipe.send({
+        "tokens": float(tokens), "computed": float(counter[0]), "seconds": seconds,
+        "peak_rss_bytes": float(peak),
+    })  # fmt: skip
     engine.close()
+
+
+def _count_computed(engine: Any) -> list[int]:
+    """One number: tokens that went through the model since."""
+    counter = [0]
+
+    def count(_module: Any, arguments: tuple[Any, ...]) -> None:
+        counter[0] += arguments[0].numel()
+
+    engine._trained.model.get_input_embeddings().register_forward_pre_hook(count)
+    return counter
 
 
 def _config(task: Task, rows: int) -> Any:
@@ -123,6 +140,7 @@ def _config(task: Task, rows: int) -> Any:
         micro_batches_per_lane=1, micro_batch_rows=task.micro_batch_rows, row_tokens=0,
         cross_entropy_rows=256, attention="sdpa", threads_per_rank=1,
         optimizer_implementation="foreach-v1", gradient_checkpointing="none", device_type="cpu",
+        computed_tokens=task.computed_tokens,
     )  # fmt: skip
     return RankConfig(
         job_name="bench", spec={"tuning": tuning, "train": train}, recipe=recipe, zero_stage=1,

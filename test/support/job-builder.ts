@@ -93,6 +93,7 @@ export function aPlan(): ParallelPlan {
       optimizerImplementation: "foreach",
       gradientCheckpointing: "none",
       deviceType: "cpu",
+      computedTokens: "all",
     },
     memory: {
       weights: 1,

@@ -139,6 +139,8 @@ export interface RecipeView {
   readonly optimizerImplementation: string;
   readonly gradientCheckpointing: string;
   readonly deviceType: string;
+  /** "all" tokens of a micro-batch, or the "needed" ones only. */
+  readonly computedTokens: string;
 }
 
 /**

@@ -78,6 +78,8 @@ export function recipeToWire(recipe: RecipeView): WireRecipe {
     optimizerImplementation: recipe.optimizerImplementation,
     gradientCheckpointing: recipe.gradientCheckpointing,
     deviceType: recipe.deviceType,
+    // A journal older than the field has recipes without it.
+    computedTokens: recipe.computedTokens || "all",
   };
 }
 
@@ -96,6 +98,8 @@ export function recipeFromWire(recipe: Plan["recipe"]): RecipeView {
     optimizerImplementation: recipe?.optimizerImplementation ?? "",
     gradientCheckpointing: recipe?.gradientCheckpointing ?? "",
     deviceType: recipe?.deviceType ?? "",
+    // Plans older than the field compute all.
+    computedTokens: recipe?.computedTokens || "all",
   };
 }
 

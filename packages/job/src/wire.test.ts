@@ -35,6 +35,7 @@ const plan: PlanView = {
     optimizerImplementation: "loop",
     gradientCheckpointing: "none",
     deviceType: "cpu",
+    computedTokens: "needed",
   },
   memory: {
     weights: 538_000_000,

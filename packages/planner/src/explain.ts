@@ -174,6 +174,14 @@ function recipeSentences({ recipe }: Explained, { request, setting }: Weighing):
         : `examples may be longer than the model's window of ${request.card.slidingWindow} tokens`;
     sentences.push(`Attention takes the math path, which keeps score matrices: ${why}.`);
   }
+  if (recipe.computedTokens === "needed") {
+    const several = recipe.microBatchRows > 1 || request.spec.data.packing !== null;
+    sentences.push(
+      several
+        ? "Tokens with which all examples of a micro-batch open are computed once, and those from an example's last learned one on not at all: no loss depends on more."
+        : "Tokens from an example's last learned one on are not computed: no loss depends on them.",
+    );
+  }
   return sentences;
 }
 

@@ -34,6 +34,9 @@ describe("modelCardFrom", () => {
     });
     expect(REFERENCE_CARDS.qwen05).toMatchObject({ attention: "sdpa", slidingWindow: null });
     expect(REFERENCE_CARDS.gpt2).toMatchObject({ ff: 3072, contextLength: 1024, tied: true });
+    expect([REFERENCE_CARDS.smollm2.drops, REFERENCE_CARDS.gpt2.drops]).toEqual([false, true]);
+    const dropping = modelCardFrom({ ...REFERENCE_CONFIGS.llama1, attention_dropout: 0.1 });
+    expect(dropping.ok && dropping.card.drops).toBe(true);
     const mistral = { ...REFERENCE_CONFIGS.llama8, model_type: "mistral", sliding_window: 4096 };
     const reading = modelCardFrom(mistral);
     expect(reading.ok && reading.card.slidingWindow).toBe(4096);

@@ -12,6 +12,10 @@ export interface Linear {
   readonly outputs: number;
 }
 
+/** Shares that GPT-2 drops; transformers takes this one where config.json does not say. */
+const GPT2_DROPOUTS = ["resid_pdrop", "embd_pdrop", "attn_pdrop"] as const;
+const GPT2_DROPOUT_DEFAULT = 0.1;
+
 export interface ModelCard {
   readonly architecture: Architecture;
   readonly layers: number;
@@ -34,6 +38,8 @@ export interface ModelCard {
   readonly attention: "sdpa" | "math";
   /** Tokens a layer looks back at most; null = the whole row. */
   readonly slidingWindow: number | null;
+  /** In training the model drops some of its activations or attention weights. */
+  readonly drops: boolean;
 }
 
 export type CardReading =
@@ -104,6 +110,7 @@ function decoderCard(architecture: Exclude<Architecture, "gpt2">, fields: Config
     contextLength: fields.count("max_position_embeddings", 2048),
     attention: architecture === "gemma2" && softCap !== null ? "math" : "sdpa",
     slidingWindow: slidingWindowOf(architecture, fields),
+    drops: (fields.optionalNumber("attention_dropout") ?? 0) > 0,
   };
 }
 
@@ -191,6 +198,7 @@ function gpt2Card(fields: ConfigFields): ModelCard {
     contextLength: positions,
     attention: "sdpa",
     slidingWindow: null,
+    drops: GPT2_DROPOUTS.some((name) => (fields.optionalNumber(name) ?? GPT2_DROPOUT_DEFAULT) > 0),
   };
 }
 

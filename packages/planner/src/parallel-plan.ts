@@ -19,6 +19,8 @@ export interface MemoryBytes {
 
 export type ComputeDtype = "fp32" | "bf16";
 export type AttentionPath = "sdpa" | "varlen" | "math";
+/** All tokens of a micro-batch, or only those a loss depends on, an opening that its documents share once. */
+export type ComputedTokens = "all" | "needed";
 export type Checkpointing = "none" | "full";
 
 /** What decides the bits of a run besides spec and data; a rank with another digest is refused. */
@@ -39,6 +41,7 @@ export interface Recipe {
   /** Not part of the digest: it changes no bits and may change during a job. */
   readonly gradientCheckpointing: Checkpointing;
   readonly deviceType: string;
+  readonly computedTokens: ComputedTokens;
 }
 
 /** An alternative that was not taken: what it was, and why not. */

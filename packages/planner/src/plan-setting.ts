@@ -4,7 +4,7 @@ import { adapterOf } from "./adapter.ts";
 import { blockElementsFor } from "./flat.ts";
 import { type DeviceCard, GPU_CARDS } from "./gpu-card.ts";
 import type { MemoryQuestion } from "./memory.ts";
-import type { AttentionPath, ComputeDtype } from "./parallel-plan.ts";
+import type { AttentionPath, ComputeDtype, ComputedTokens } from "./parallel-plan.ts";
 import type { PlanRequest } from "./plan-request.ts";
 import { dtypeBytes, type StateScheme, schemeOf } from "./states.ts";
 
@@ -23,6 +23,7 @@ export interface PlanSetting {
   readonly scheme: StateScheme;
   readonly valueBytes: number;
   readonly attention: AttentionPath;
+  readonly computedTokens: ComputedTokens;
   /** Tokens of the longest row by the spec alone: what the recipe may depend on. */
   readonly rowTokensBound: number;
   /** Tokens of a usual row by the spec alone: the recipe may depend on it, too. */
@@ -73,6 +74,7 @@ export function settle(request: PlanRequest): SettingReading {
       scheme: schemeOf(computeDtype),
       valueBytes: dtypeBytes(computeDtype),
       attention: attentionOf(request, device, rows),
+      computedTokens: computedTokensOf(request, device),
       ...rows,
       rowTokensFilled: filledTokens(request, device, rows.rowTokensBound),
       warnings: warningsOf(request, { device, computeDtype }),
@@ -127,6 +129,15 @@ function attentionOf(
   const leavesWindow = card.slidingWindow !== null && rows.documentTokensMax > card.slidingWindow;
   if (card.attention === "math" || leavesWindow) return "math";
   return !device.isCpu && spec.data.packing !== null ? "varlen" : "sdpa";
+}
+
+/**
+ * A CPU computes what several documents open with once, and nothing that no loss depends on. Accelerators want the
+ * fixed shapes of filled rows; with dropout each document drops something else from the same opening.
+ */
+function computedTokensOf({ spec, card }: PlanRequest, device: DeviceCard): ComputedTokens {
+  const adapterDrops = spec.tuning.method !== "full" && spec.tuning.dropout > 0;
+  return device.isCpu && !adapterDrops && !card.drops ? "needed" : "all";
 }
 
 type RowTokens = Pick<

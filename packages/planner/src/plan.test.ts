@@ -92,7 +92,9 @@ describe("planJob on one machine", () => {
       optimizerImplementation: "foreach-v1",
       gradientCheckpointing: "none",
       deviceType: "cpu",
+      computedTokens: "needed",
     });
+    expect(plan.explanation.join(" ")).toContain("last learned one on are not computed");
     expect(plan.warnings).toEqual([
       "train.maxLength is not set: planned for examples of up to 2048 tokens, the model reads 8192",
     ]);
@@ -172,6 +174,21 @@ describe("planJob on one machine", () => {
       planned(planJob(request(aSpec({ train: { maxLength } }), { card: windowed, devices }))).recipe
         .attention;
     expect([attention(512), attention(513)]).toEqual(["sdpa", "math"]);
+  });
+
+  it("computes only needed tokens on a CPU, where nothing is dropped", () => {
+    const computed = (spec: JobSpec, changes: Partial<PlanRequest> = {}): string =>
+      planned(planJob(request(spec, changes))).recipe.computedTokens;
+    const dropping = { ...REFERENCE_CARDS.smollm2, drops: true };
+    expect(computed(aSpec())).toBe("needed");
+    expect(computed(aSpec(), { card: dropping })).toBe("all");
+    expect(computed(aSpec({ tuning: { dropout: 0.1 } }))).toBe("all");
+    expect(computed(aSpec({ tuning: { method: "full", dropout: 0.1 } }))).toBe("needed");
+    const several = planned(planJob(request(aSpec({ train: { microBatch: 2 } }))));
+    expect(several.explanation.join(" ")).toContain("open are computed once");
+    const onGpu = planned(planJob(request(aSpec(), { devices: H200 })));
+    expect(onGpu.recipe.computedTokens).toBe("all");
+    expect(onGpu.explanation.join(" ")).not.toContain("last learned");
   });
 
   it("saves as asked", () => {

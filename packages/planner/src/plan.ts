@@ -172,6 +172,7 @@ function recipeOf(request: PlanRequest, setting: PlanSetting, chosen: Candidate)
     optimizerImplementation: OPTIMIZER_IMPLEMENTATION,
     gradientCheckpointing,
     deviceType: request.devices.kind,
+    computedTokens: setting.computedTokens,
   };
 }
 

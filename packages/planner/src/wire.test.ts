@@ -24,6 +24,7 @@ const PLAN: ParallelPlan = {
     optimizerImplementation: "foreach-v1",
     gradientCheckpointing: "full",
     deviceType: "H200",
+    computedTokens: "needed",
   },
   memory: {
     weights: 1,
@@ -65,6 +66,15 @@ describe("the planner's wire", () => {
     const odd = { ...message, recipe: { ...recipe, attention: "magic" } };
     expect(() => wire.planFromWire(odd)).toThrow(
       "attention is magic, not one of sdpa, varlen, math",
+    );
+  });
+
+  it("reads a recipe that does not say which tokens are computed as one that computes all", () => {
+    const { recipe } = wire.planToWire(PLAN);
+    if (recipe === undefined) throw new Error("no recipe");
+    expect(wire.recipeFromWire({ ...recipe, computedTokens: "" }).computedTokens).toBe("all");
+    expect(() => wire.recipeFromWire({ ...recipe, computedTokens: "some" })).toThrow(
+      "computed_tokens is some, not one of all, needed",
     );
   });
 

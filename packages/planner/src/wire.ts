@@ -39,6 +39,7 @@ export function recipeFromWire(recipe: wire.Recipe): Recipe {
       "none",
       "full",
     ]),
+    computedTokens: oneOf("computed_tokens", recipe.computedTokens || "all", ["all", "needed"]),
   };
 }
 

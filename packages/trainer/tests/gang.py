@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from gang_mutants import MUTANTS
-from models import FakeData
+from models import data_of
 from torch._C._distributed_c10d import TCPStore
 
 from shardwright_trainer.plan.block_map import held_blocks, holders_of
@@ -259,7 +259,7 @@ class _Rank:
         if self.engine is not None:
             self.engine.close()
         MUTANTS[mutant]()
-        self.engine = Engine(config, FakeData(rows), self._hear)
+        self.engine = Engine(config, data_of(config, rows), self._hear)
         return {"recipe": self.engine.recipe_sha256, "layout": self.engine.layout.fingerprint}
 
     def _hear(self, phase: str, _ratio: float) -> None:

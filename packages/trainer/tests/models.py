@@ -15,6 +15,8 @@ from shardwright_trainer.plan.schedule import steps_per_epoch
 
 VOCABULARY = 97
 FAMILIES = ("llama", "qwen2", "gemma2", "gpt2")
+OPENING_TOKENS = 9
+"""Longer than the window of the tiny gemma2."""
 
 
 def save_model(folder: Path, family: str, *, seed: int = 5, tied: bool | None = None, **changes: Any) -> str:
@@ -57,15 +59,23 @@ class FakeRow:
 
 
 class FakeData:
-    """`rows` random rows of one to three documents; what a row holds depends on its number alone."""
+    """`rows` random rows of one to three documents; what a row holds depends on its number alone.
 
-    def __init__(self, rows: int) -> None:
+    opening: so many tokens more, the same ones, begin every document; some are learned, others in each.
+    """
+
+    def __init__(self, rows: int, opening: int = 0) -> None:
         self.rows = rows
+        self._opening = np.random.default_rng(999).integers(3, VOCABULARY, size=opening).astype(np.int32)
 
     def row(self, index: int) -> FakeRow:
         random = np.random.default_rng(1000 + index)
         documents = tuple(int(length) for length in random.integers(3, 12, size=int(random.integers(1, 4))))
         tokens = random.integers(3, VOCABULARY, size=sum(documents)).astype(np.int32)
+        if len(self._opening) > 0:
+            own = np.split(tokens, np.cumsum(documents[:-1]))
+            tokens = np.concatenate([part for one in own for part in (self._opening, one)])
+            documents = tuple(len(self._opening) + length for length in documents)
         learned = random.random(len(tokens)) < 0.7
         learned[-1] = True
         ids = tuple(index * 10 + position for position in range(len(documents)))
@@ -75,6 +85,11 @@ class FakeData:
         row = self.row(index)
         starts = np.cumsum((0, *row.documents[:-1]))
         return int(row.learned.sum() - row.learned[starts].sum())
+
+
+def data_of(config: RankConfig, rows: int) -> FakeData:
+    """The rows of a job: documents open alike where the recipe makes something of it."""
+    return FakeData(rows, opening=OPENING_TOKENS if config.recipe.computed_tokens == "needed" else 0)
 
 
 def a_config(

@@ -92,6 +92,32 @@ def test_both_paths_agree_where_both_apply() -> None:
         assert (flash - dense).abs().max() <= 1e-6
 
 
+@pytest.mark.parametrize(
+    ("shared", "own"), [(5, (3, 1, 9)), (20, (7,)), (40, (500,)), (600, (9, 30)), (512, (1,))]
+)
+def test_a_shared_opening_is_attended_to_as_if_each_document_had_it(
+    shared: int, own: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    first, lengths = shared + 4, tuple(shared + length for length in own)
+    whole = torch.randn(3, 4, first + sum(lengths), 8)
+    starts = [first + sum(lengths[:at]) for at in range(len(own))]
+    for start in starts:
+        whole[:, :, start : start + shared] = whole[:, :, :shared]
+    kept = [*range(first), *(at for start, end in zip(starts, lengths, strict=True)
+                             for at in range(start + shared, start + end))]  # fmt: skip
+    q, k, v = whole[0:1], whole[1:2, :2], whole[2:3, :2]
+    less = [tensor[:, :, kept] for tensor in (q, k, v)]
+    for path, options in (
+        (attend, {}),
+        (attend_math, {}),
+        (attend_math, {"sliding_window": 4, "softcap": 2.0}),
+    ):
+        expected, _ = path(nn.Module(), q, k, v, None, documents=(first, *lengths), **options)
+        found, _ = path(nn.Module(), *less, None, documents=(first, *own), shared_tokens=shared, **options)
+        assert (found - expected[:, kept]).abs().max() <= 1e-6
+
+
 def test_what_cannot_be_computed_exactly_is_refused() -> None:
     q = torch.randn(1, 2, 6, 8)
     module = nn.Module()
@@ -102,6 +128,10 @@ def test_what_cannot_be_computed_exactly_is_refused() -> None:
     with pytest.raises(ValueError, match="sliding window of 4"):
         attend(module, q, q, q, None, sliding_window=4)
     attend(module, q, q, q, None, sliding_window=4, documents=(4, 2))
+    with pytest.raises(ValueError, match="document of 5 tokens is longer than the sliding window of 4"):
+        attend(module, q, q, q, None, sliding_window=4, documents=(4, 2), shared_tokens=3)
+    with pytest.raises(ValueError, match="5 shared tokens do not fit the first document, of 4"):
+        attend_math(module, q, q, q, None, documents=(4, 2), shared_tokens=5)
     with pytest.raises(ValueError, match="do not fill"):
         attend_math(module, q, q, q, None, documents=(4, 3))
     sinks = nn.Module()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gang import RankPool, run_job
-from models import FAMILIES, FakeData, a_config, save_model
+from models import FAMILIES, a_config, data_of, save_model
 from step_pool import shared_pool
 
 from shardwright_trainer.plan.config import RankConfig
@@ -20,11 +20,13 @@ ROWS = 41
 STEPS = 6
 
 
+@pytest.mark.parametrize("computed", ["all", "needed"])
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_losses_are_those_of_a_plain_loop(tmp_path: Path, family: str, method: str) -> None:
+def test_losses_are_those_of_a_plain_loop(tmp_path: Path, family: str, method: str, computed: str) -> None:
     pool: RankPool = shared_pool()
-    config = a_config(save_model(tmp_path, family), method=method, family=family)
+    recipe = {"computed_tokens": computed}
+    config = a_config(save_model(tmp_path, family), method=method, family=family, recipe=recipe)
     _, outcomes = run_job(pool, config, ROWS, 2, STEPS)
     layout = pool.ranks[0].ask("layout")
     ours = [outcome.loss for outcome in outcomes[0]]
@@ -56,7 +58,7 @@ def _plain_loop(config: RankConfig, layout: Any, initial: Any) -> tuple[list[flo
     assert [one for one in model.parameters() if one.requires_grad] and all(
         one.requires_grad for one in trained
     )
-    train, data = config.spec["train"], FakeData(ROWS)
+    train, data = config.spec["train"], data_of(config, ROWS)
     optimizer = torch.optim.AdamW(
         trained, lr=0.0, betas=tuple(train["betas"]), eps=train["epsilon"], weight_decay=train["weightDecay"]
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from gang import RankFailure, RankPool, hashes, run_job, spread_map
-from models import FAMILIES, a_config, save_model
+from models import FAMILIES, a_config, data_of, save_model
 
 from shardwright_trainer.plan.config import BlockMap, BlockRun, FreshSource
 
@@ -37,6 +37,32 @@ def test_every_world_size_gives_the_same_bits(
     assert sum(len(lane.example_ids) > 0 for lane in runs[1][1][0][0].lanes) == 7
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_world_size_gives_the_same_bits_of_the_needed_tokens(
+    pool: RankPool, folders: dict[str, str], family: str
+) -> None:
+    needed, whole = (
+        a_config(
+            folders[family],
+            family=family,
+            recipe={
+                "computed_tokens": computed,
+                "lanes": 7,
+                "micro_batches_per_lane": 1,
+                "micro_batch_rows": 2,
+            },
+        )
+        for computed in ("needed", "all")
+    )
+    runs = [run_job(pool, needed, ROWS, world, STEPS) for world in (1, 2, 3, 4, 5)]
+    assert len({run[0] for run in runs}) == 1
+    # What is reported are the tokens of the data, whatever is computed of them.
+    data = data_of(needed, ROWS)
+    tokens = sum(lane.processed_tokens for outcome in runs[0][1][0][:3] for lane in outcome.lanes)
+    assert tokens == sum(len(data.row(row).tokens) for row in range(ROWS))
+    assert run_job(pool, whole, ROWS, 1, STEPS)[0] != runs[0][0]
+
+
 @pytest.mark.parametrize("mutant", ["rank-local-sums", "chain-at-the-holder"])
 def test_another_order_of_sums_is_noticed(pool: RankPool, folders: dict[str, str], mutant: str) -> None:
     config = a_config(folders["llama"])
@@ -49,6 +75,7 @@ def test_another_order_of_sums_is_noticed(pool: RankPool, folders: dict[str, str
     pytest.param({"compute_dtype": "bf16", "wire_dtype": "bf16"}, id="bf16-compute-and-wire"),
     pytest.param({"compute_dtype": "bf16"}, id="bf16-compute"),
     pytest.param({"row_tokens": 40}, id="padded-rows"),
+    pytest.param({"row_tokens": 64, "computed_tokens": "needed"}, id="padded-rows-of-which-the-needed"),
     pytest.param({"lanes": 7, "micro_batches_per_lane": 1, "micro_batch_rows": 2}, id="seven-lanes"),
 ])  # fmt: skip
 def test_other_recipes_are_exact_too(

@@ -23,6 +23,7 @@ const PLAN: PlanView = {
     optimizerImplementation: "adamw-fp32",
     gradientCheckpointing: "none",
     deviceType: "cpu",
+    computedTokens: "all",
   },
   memory: {
     weights: 538_060_032,
@@ -55,6 +56,7 @@ trainable     4.9M parameters in blocks of 65536
 state copies  2
 lanes         8 of 2 rows (1 × 2)
 numerics      fp32, sdpa attention, 1 threads a rank
+tokens        all computed
 recompute     none
 saves         every 10 steps
 snapshots     every 2 steps

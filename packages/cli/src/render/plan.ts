@@ -51,6 +51,10 @@ function decision(plan: PlanView): string {
       "numerics",
       `${recipe.computeDtype}, ${recipe.attention} attention, ${recipe.threadsPerRank} threads a rank`,
     ],
+    [
+      "tokens",
+      recipe.computedTokens === "needed" ? "computed where a loss needs them" : "all computed",
+    ],
     ["recompute", recipe.gradientCheckpointing],
     ["saves", plan.saveEverySteps > 0 ? `every ${plan.saveEverySteps} steps` : "at the end"],
     ["snapshots", plan.snapshotEverySteps > 0 ? `every ${plan.snapshotEverySteps} steps` : "none"],

@@ -24,6 +24,7 @@ from shardwright_trainer.rank.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ATTENTION_NAMES = {"sdpa": attention.NAME, "varlen": attention.NAME, "math": attention.MATH_NAME}
+COMPUTED_TOKENS = frozenset({"all", "needed"})
 
 ARCHITECTURES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gpt2"})
 """model_type of the families whose head is one matrix over the last hidden state, soft-capped at most, and
@@ -65,12 +66,13 @@ class TrainedModel:
         )
 
     def hidden(self, batch: MicroBatch) -> Tensor:
-        """[t, h]: last hidden state of every token of the micro-batch."""
+        """[t, h]: last hidden state of every computed token of the micro-batch."""
         output = self.backbone(
             input_ids=batch.tokens_t.unsqueeze(0),
             position_ids=batch.positions_t.unsqueeze(0),
             use_cache=False,
             documents=batch.documents,
+            shared_tokens=batch.shared_tokens,
         )
         hidden_1th: Tensor = output.last_hidden_state
         return hidden_1th[0]
@@ -95,6 +97,10 @@ def load_model(config: RankConfig, report: Report) -> TrainedModel:
         raise UserError(
             "PrecisionUnsupported", f"compute dtype {recipe.compute_dtype!r}; expected fp32 or bf16"
         )
+    if recipe.computed_tokens not in COMPUTED_TOKENS:
+        raise UserError(
+            "RecipeUnsupported", f"computed tokens {recipe.computed_tokens!r}; expected all or needed"
+        )
     settings = check_model_directory(config.model_directory, ARCHITECTURES)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -111,7 +117,13 @@ def load_model(config: RankConfig, report: Report) -> TrainedModel:
     elif tuning["method"] != "full":
         raise UserError("MethodUnsupported", f"tuning.method {tuning['method']!r}; expected lora or full")
     dropout = DropoutContext(seed=seed)
-    _key_dropouts(model, dropout)
+    drops = _key_dropouts(model, dropout) > 0 or (settings.get("attention_dropout") or 0) > 0
+    if drops and recipe.computed_tokens == "needed":
+        raise UserError(
+            "RecipeUnsupported",
+            f"the model in {config.model_directory} or its adapter drops activations: "
+            "documents cannot share computed tokens, the plan must say computed tokens: all",
+        )
     model.train()
     if recipe.gradient_checkpointing == "full":
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -153,13 +165,14 @@ def _from_directory(directory: str, recipe: Recipe) -> Any:
     return model.to(recipe.device_type) if recipe.device_type != "cpu" else model
 
 
-def _key_dropouts(model: nn.Module, context: DropoutContext) -> None:
-    key_dropouts(model, context)
+def _key_dropouts(model: nn.Module, context: DropoutContext) -> int:
+    found = key_dropouts(model, context)
     for module in model.modules():
         if getattr(module, "layer_idx", None) is not None:
             # Read by our attention function when the model drops attention weights; not a submodule, not a
             # parameter.
             object.__setattr__(module, "dropout_context", context)
+    return found
 
 
 def _lay_out(

@@ -28,6 +28,9 @@ class Recipe:
     gradient_checkpointing: str
     """"none" or "full"; not part of the digest, it changes no bits."""
     device_type: str
+    computed_tokens: str = "all"
+    """"all", or "needed": only what a loss depends on, an opening that documents share once. A plan that is
+    older than this field does not say it and means "all"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +214,7 @@ class LaneOutcome:
     example_ids: tuple[int, ...]
     trained_tokens: int
     processed_tokens: int
+    """Of the rows as the data has them, padding included, whether the recipe computes all of them or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ def recipe_from_pb(message: plan.Recipe) -> Recipe:
         optimizer_implementation=message.optimizer_implementation,
         gradient_checkpointing=message.gradient_checkpointing,
         device_type=message.device_type,
+        computed_tokens=message.computed_tokens or "all",
     )
 
 

@@ -16,6 +16,9 @@ def recipe_sha256(recipe: Recipe, model_fingerprint: str) -> str:
     bits."""
     facts = asdict(recipe)
     facts.pop("gradient_checkpointing")
+    if recipe.computed_tokens == "all":
+        # What recipes meant before they could say it: their digests, in checkpoints and snapshots, stay.
+        facts.pop("computed_tokens")
     text = canonical_bytes({"recipe": facts, "torch": str(torch.__version__), "model": model_fingerprint})
     return hashlib.sha256(text).hexdigest()
 

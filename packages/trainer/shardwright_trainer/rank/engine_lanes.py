@@ -200,7 +200,10 @@ class LaneWork:
         for index, batch_rows in enumerate(rows.lanes[lane]):
             started = perf_counter()
             batch = micro_batch(
-                [self._row(row) for row in batch_rows], recipe.row_tokens, self._trained.flat.device
+                [self._row(row) for row in batch_rows],
+                recipe.row_tokens,
+                self._trained.flat.device,
+                only_needed=recipe.computed_tokens == "needed",
             )
             self.data_seconds += perf_counter() - started
             self._trained.dropout.at(step, lane, index)

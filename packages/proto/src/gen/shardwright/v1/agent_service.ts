@@ -303,6 +303,7 @@ export interface LaneReport {
   /** Ids of the examples consumed, in order of position. */
   exampleIds: bigint[];
   trainedTokensCount: bigint;
+  /** Of the data's rows with their padding, whether the recipe computes all of them or not. */
   processedTokensCount: bigint;
 }
 

@@ -40,6 +40,11 @@ export interface Recipe {
   /** "none" or "full"; may change during a job, it changes no bits. */
   gradientCheckpointing: string;
   deviceType: string;
+  /**
+   * "all", or "needed": only the tokens that a loss depends on, an opening that documents share once.
+   * Empty in plans older than this field, which compute all.
+   */
+  computedTokens: string;
 }
 
 export interface RejectedAlternative {
@@ -354,6 +359,7 @@ function createBaseRecipe(): Recipe {
     optimizerImplementation: "",
     gradientCheckpointing: "",
     deviceType: "",
+    computedTokens: "",
   };
 }
 
@@ -394,6 +400,9 @@ export const Recipe: MessageFns<Recipe> = {
     }
     if (message.deviceType !== "") {
       writer.uint32(98).string(message.deviceType);
+    }
+    if (message.computedTokens !== "") {
+      writer.uint32(106).string(message.computedTokens);
     }
     return writer;
   },
@@ -507,6 +516,14 @@ export const Recipe: MessageFns<Recipe> = {
             message.deviceType = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.computedTokens = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -536,6 +553,7 @@ export const Recipe: MessageFns<Recipe> = {
     message.optimizerImplementation = object.optimizerImplementation ?? "";
     message.gradientCheckpointing = object.gradientCheckpointing ?? "";
     message.deviceType = object.deviceType ?? "";
+    message.computedTokens = object.computedTokens ?? "";
     return message;
   },
 };

@@ -29,7 +29,7 @@ class MemoryBytes(_message.Message):
     def __init__(self, weights_bytes: _Optional[int] = ..., gradients_bytes: _Optional[int] = ..., optimizer_bytes: _Optional[int] = ..., replicas_bytes: _Optional[int] = ..., activations_bytes: _Optional[int] = ..., logits_bytes: _Optional[int] = ..., transients_bytes: _Optional[int] = ..., context_bytes: _Optional[int] = ..., slack_bytes: _Optional[int] = ...) -> None: ...
 
 class Recipe(_message.Message):
-    __slots__ = ("compute_dtype", "wire_dtype", "lanes_count", "micro_batches_per_lane_count", "micro_batch_rows_count", "row_tokens_count", "cross_entropy_rows_count", "attention", "threads_per_rank_count", "optimizer_implementation", "gradient_checkpointing", "device_type")
+    __slots__ = ("compute_dtype", "wire_dtype", "lanes_count", "micro_batches_per_lane_count", "micro_batch_rows_count", "row_tokens_count", "cross_entropy_rows_count", "attention", "threads_per_rank_count", "optimizer_implementation", "gradient_checkpointing", "device_type", "computed_tokens")
     COMPUTE_DTYPE_FIELD_NUMBER: _ClassVar[int]
     WIRE_DTYPE_FIELD_NUMBER: _ClassVar[int]
     LANES_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class Recipe(_message.Message):
     OPTIMIZER_IMPLEMENTATION_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_CHECKPOINTING_FIELD_NUMBER: _ClassVar[int]
     DEVICE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    COMPUTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     compute_dtype: str
     wire_dtype: str
     lanes_count: int
@@ -54,7 +55,8 @@ class Recipe(_message.Message):
     optimizer_implementation: str
     gradient_checkpointing: str
     device_type: str
-    def __init__(self, compute_dtype: _Optional[str] = ..., wire_dtype: _Optional[str] = ..., lanes_count: _Optional[int] = ..., micro_batches_per_lane_count: _Optional[int] = ..., micro_batch_rows_count: _Optional[int] = ..., row_tokens_count: _Optional[int] = ..., cross_entropy_rows_count: _Optional[int] = ..., attention: _Optional[str] = ..., threads_per_rank_count: _Optional[int] = ..., optimizer_implementation: _Optional[str] = ..., gradient_checkpointing: _Optional[str] = ..., device_type: _Optional[str] = ...) -> None: ...
+    computed_tokens: str
+    def __init__(self, compute_dtype: _Optional[str] = ..., wire_dtype: _Optional[str] = ..., lanes_count: _Optional[int] = ..., micro_batches_per_lane_count: _Optional[int] = ..., micro_batch_rows_count: _Optional[int] = ..., row_tokens_count: _Optional[int] = ..., cross_entropy_rows_count: _Optional[int] = ..., attention: _Optional[str] = ..., threads_per_rank_count: _Optional[int] = ..., optimizer_implementation: _Optional[str] = ..., gradient_checkpointing: _Optional[str] = ..., device_type: _Optional[str] = ..., computed_tokens: _Optional[str] = ...) -> None: ...
 
 class RejectedAlternative(_message.Message):
     __slots__ = ("what", "code", "sentence")
