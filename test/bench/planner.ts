@@ -1,5 +1,5 @@
 // What planning costs: whole plans as a request meets them (the first one with a cold compiler, then warm ones), block
-// maps of a large model fresh and after a rank came or went, transfers, the read plan of a resume. Prints one JSON object.
+// maps of a large model fresh and after a rank came or went, transfers. Prints one JSON object.
 //   node test/bench/planner.ts [runs]
 import { cpus } from "node:os";
 import { type JobSpec, parseJobDocument } from "../../packages/job/dist/index.js";
@@ -10,7 +10,6 @@ import {
   type ModelCard,
   mapBlocks,
   planJob,
-  planReads,
   planTransfer,
   REFERENCE_CARDS,
   STATE_BYTES_PER_ELEMENT,
@@ -101,27 +100,6 @@ function transfer(): Timing {
   );
 }
 
-/** A checkpoint of 8 writers, one tensor, read by 16 ranks. */
-function reads(): Timing {
-  const kinds = ["exp_avg", "exp_avg_sq", "master"];
-  const written = mapOf(8, 1);
-  const crcBlock = 262_144;
-  const packs = written.runs.map((run, writer) => {
-    const elementBegin = run.firstBlock * SPACE.blockElements;
-    const end = Math.min(elementBegin + run.blocks * SPACE.blockElements, SPACE.elements);
-    const elements = end - elementBegin;
-    const entries = kinds.map((kind, index) => {
-      const begin = crcBlock + index * elements * 4;
-      return { kind, fqn: "weight", elementBegin, elements, begin, elementBytes: 4 };
-    });
-    return { file: `w${writer}`, bytes: crcBlock + 12 * elements, crcBlock, entries };
-  });
-  const tensor = { fqn: "weight", shape: [SPACE.elements], begin: 0, end: SPACE.elements };
-  const layout = { tensors: [tensor], elements: SPACE.elements, fingerprint: "" };
-  const map = mapOf(16, 1);
-  return time(() => planReads({ packs, layout, map, kinds, ranks: 16 }));
-}
-
 const plans = {
   smollm2LoraCpu: plan(aSpec({}), REFERENCE_CARDS.smollm2, LAPTOP),
   llama8LoraH200: plan(aSpec({}), REFERENCE_CARDS.llama8, CLUSTER),
@@ -161,7 +139,6 @@ process.stdout.write(
       planMs: plans,
       mapBlocks7659Ms: maps,
       transferMs: transfer(),
-      readPlanMs: reads(),
       goals: {
         planFirst: { goalMs: PLAN_GOAL_MS, worstMs: worst(plans, (one) => one.firstMs) },
         mapMedian: { goalMs: MAP_GOAL_MS, worstMs: worst(maps, (one) => one.medianMs) },

@@ -1,7 +1,9 @@
 // One suite for every adapter of the journal: memory, SQLite, PostgreSQL.
 import { type JobDocument, makeJobUid, queuedStatus } from "@shardwright/job";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
 import type { GenerationRow, JobState } from "../../packages/control-plane/src/core/state.ts";
+import { NOTHING_TALLIED } from "../../packages/control-plane/src/core/tally.ts";
 import type {
   EventDraft,
   JobChange,
@@ -28,7 +30,8 @@ function aState(uid: string, phase: "queued" | "cancelled" = "queued"): JobState
     submittedPlan: aPlan(),
     reason: REASON,
     effects: [],
-    ledger: { totals: {}, category: "queued", ranks: 0, sinceMs: 0 },
+    ledger: openLedger(0),
+    tallies: NOTHING_TALLIED,
     sinceMs: 1,
   };
   return phase === "queued" ? { ...base, phase } : { ...base, phase, live: null };

@@ -3,7 +3,6 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-// @ts-expect-error a plain script without types
 import { findPython } from "../support/find-python.mjs";
 
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -18,7 +17,7 @@ export interface Ran {
 
 /** The trainer's Python; tests that need it are not started without it. */
 export function python(): string {
-  const found: string | undefined = findPython();
+  const found = findPython();
   if (found === undefined) throw new Error("no Python environment; npm test makes one");
   return found;
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { canonicalJson } from "./canonical-json.ts";
-import { commitKeyText, isDigest, readCommitKey } from "./checkpoint.ts";
+import { commitKeyText, readCommitKey } from "./checkpoint.ts";
 import { Fault } from "./faults.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { isJobUid, makeJobUid, memberName, problemOfName, timeOfUid } from "./ids.ts";
@@ -170,7 +170,7 @@ describe("canonical JSON", () => {
   });
 
   it.each([[Number.NaN], ["\ud800"], [1n], [() => 1]])("refuses %s", (value) => {
-    expect(() => canonicalJson(value)).toThrow(TypeError);
+    expect(() => canonicalJson(value)).toThrow(RangeError);
   });
 });
 
@@ -190,11 +190,6 @@ describe("commit keys", () => {
 
   it.each(["", "1-2-3", "99999999999999999999-0000000000-000", "x"])("%j is none", (text) => {
     expect(readCommitKey(text)).toBeNull();
-  });
-
-  it("knows digests", () => {
-    expect(isDigest(`sha256:${"a".repeat(64)}`)).toBe(true);
-    expect(isDigest("a".repeat(64))).toBe(false);
   });
 });
 

@@ -1,3 +1,5 @@
+import { canonicalJson as textOf } from "@shardwright/job/canonical-json";
+
 /** What JSON can carry. */
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 export interface JsonObject {
@@ -8,20 +10,22 @@ export interface JsonObject {
 const DEPTH_MAX = 64;
 
 /**
- * RFC 8785 canonical JSON: keys by UTF-16 code unit, numbers as ECMAScript writes them, no white space.
- * Throws RangeError for what has no canonical form that every reader agrees on: NaN, infinities, integers
- * above 2^53 - 1, lone surrogates, nesting deeper than 64.
+ * Canonical JSON of what is stored. Throws RangeError for what has no form that every reader agrees on: besides what
+ * JSON cannot hold, integers above 2^53 - 1 and nesting deeper than 64.
  */
-export function canonicalJson(value: Json, depth = 0): string {
+export function canonicalJson(value: Json): string {
+  refuseDisputed(value, 0);
+  return textOf(value);
+}
+
+function refuseDisputed(value: Json, depth: number): void {
   if (depth > DEPTH_MAX) throw new RangeError(`nested deeper than ${DEPTH_MAX}`);
-  if (typeof value === "string") return canonicalString(value);
-  if (typeof value === "number") return canonicalNumber(value);
-  if (value === null || typeof value === "boolean") return String(value);
-  if (isList(value)) return `[${value.map((item) => canonicalJson(item, depth + 1)).join(",")}]`;
-  const fields = Object.keys(value)
-    .sort()
-    .map((key) => `${canonicalString(key)}:${canonicalJson(value[key] ?? null, depth + 1)}`);
-  return `{${fields.join(",")}}`;
+  // From 1e21 on a number is written with an exponent and stays a float for every reader.
+  const isDisputed = typeof value === "number" && Number.isInteger(value) && Math.abs(value) < 1e21;
+  if (isDisputed && !Number.isSafeInteger(value))
+    throw new RangeError(`${value} is above 2^53 - 1`);
+  if (typeof value !== "object" || value === null) return;
+  for (const item of Object.values(value)) refuseDisputed(item, depth + 1);
 }
 
 /** The value whose canonical form is exactly this text, or why it is none. */
@@ -49,18 +53,4 @@ export function isObject(value: Json | undefined): value is JsonObject {
 /** Array.isArray does not narrow readonly arrays. */
 export function isList(value: Json | undefined): value is readonly Json[] {
   return Array.isArray(value);
-}
-
-function canonicalString(text: string): string {
-  if (!text.isWellFormed()) throw new RangeError("a string has a lone surrogate");
-  return JSON.stringify(text);
-}
-
-function canonicalNumber(value: number): string {
-  if (!Number.isFinite(value)) throw new RangeError(`${value} is not a number of JSON`);
-  // From 1e21 on a number is written with an exponent and stays a float for every reader.
-  if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 1e21) {
-    throw new RangeError(`${value} is above 2^53 - 1`);
-  }
-  return JSON.stringify(value);
 }

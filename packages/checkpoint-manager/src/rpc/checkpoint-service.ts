@@ -90,7 +90,6 @@ async function beginSave(
     schemaSha256: marker.plan.schema.sha256,
     schemaJson: begun.schemaText,
     crcBlockBytes: begun.crcBlockBytes,
-    decidedStatus: begun.decided?.status ?? "",
     commit: begun.decided?.status === "committed" ? commitKey(marker) : "",
   };
 }

@@ -165,7 +165,13 @@ it("lists the runs of blocks", () => {
 });
 
 it("is nothing before the first generation", () => {
-  const none = { generation: 0n, blockMap: undefined, lanes: [] };
+  const none = {
+    generation: 0n,
+    blockMap: undefined,
+    lanes: [],
+    snapshotStep: 0n,
+    snapshotCopies: [],
+  };
   expect(blockMapToObject("tone", none, { members: [], generations: [] })).toBeNull();
 });
 

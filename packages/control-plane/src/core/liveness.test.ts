@@ -14,6 +14,7 @@ function member(more: Partial<MemberState> = {}): MemberState {
     pid: 1,
     silentSinceMs: null,
     ranks: [],
+    snapshots: [],
     launchedMs: 0,
     doing: "",
     leaving: false,

@@ -55,9 +55,7 @@ export interface BeginSaveResponse {
   /** Canonical JSON of that table. */
   schemaJson: string;
   crcBlockBytes: number;
-  /** Set when this save was decided before. */
-  decidedStatus: string;
-  /** Its commit key, when it was decided as committed. */
+  /** The key of its commit when this very save is committed already: nothing is to be written. */
   commit: string;
 }
 
@@ -379,15 +377,7 @@ export const BeginSaveRequest: MessageFns<BeginSaveRequest> = {
 };
 
 function createBaseBeginSaveResponse(): BeginSaveResponse {
-  return {
-    key: undefined,
-    directory: "",
-    schemaSha256: "",
-    schemaJson: "",
-    crcBlockBytes: 0,
-    decidedStatus: "",
-    commit: "",
-  };
+  return { key: undefined, directory: "", schemaSha256: "", schemaJson: "", crcBlockBytes: 0, commit: "" };
 }
 
 export const BeginSaveResponse: MessageFns<BeginSaveResponse> = {
@@ -406,9 +396,6 @@ export const BeginSaveResponse: MessageFns<BeginSaveResponse> = {
     }
     if (message.crcBlockBytes !== 0) {
       writer.uint32(40).uint32(message.crcBlockBytes);
-    }
-    if (message.decidedStatus !== "") {
-      writer.uint32(50).string(message.decidedStatus);
     }
     if (message.commit !== "") {
       writer.uint32(58).string(message.commit);
@@ -469,14 +456,6 @@ export const BeginSaveResponse: MessageFns<BeginSaveResponse> = {
             message.crcBlockBytes = reader.uint32();
             continue;
           }
-          case 6: {
-            if (tag !== 50) {
-              break;
-            }
-
-            message.decidedStatus = reader.string();
-            continue;
-          }
           case 7: {
             if (tag !== 58) {
               break;
@@ -507,7 +486,6 @@ export const BeginSaveResponse: MessageFns<BeginSaveResponse> = {
     message.schemaSha256 = object.schemaSha256 ?? "";
     message.schemaJson = object.schemaJson ?? "";
     message.crcBlockBytes = object.crcBlockBytes ?? 0;
-    message.decidedStatus = object.decidedStatus ?? "";
     message.commit = object.commit ?? "";
     return message;
   },

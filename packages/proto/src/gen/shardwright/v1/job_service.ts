@@ -2927,7 +2927,10 @@ export const JobServiceService = {
     responseSerialize: (value: ScaleJobResponse): Buffer => Buffer.from(ScaleJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ScaleJobResponse => ScaleJobResponse.decode(value),
   },
-  /** Cancels if need be, then forgets the job. Its checkpoints and exports stay unless asked for. */
+  /**
+   * Cancels if need be, then forgets the job. Its checkpoints stay unless asked for, its exports always.
+   * Once accepted it is done whatever crashes; UNAVAILABLE: it takes longer and goes on. Idempotent.
+   */
   deleteJob: {
     path: "/shardwright.v1.JobService/DeleteJob" as const,
     requestStream: false as const,
@@ -3022,7 +3025,10 @@ export interface JobServiceServer extends UntypedServiceImplementation {
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
   /** Changes the number of members of a running job; the result does not change by a bit. Idempotent. */
   scaleJob: handleUnaryCall<ScaleJobRequest, ScaleJobResponse>;
-  /** Cancels if need be, then forgets the job. Its checkpoints and exports stay unless asked for. */
+  /**
+   * Cancels if need be, then forgets the job. Its checkpoints stay unless asked for, its exports always.
+   * Once accepted it is done whatever crashes; UNAVAILABLE: it takes longer and goes on. Idempotent.
+   */
   deleteJob: handleUnaryCall<DeleteJobRequest, DeleteJobResponse>;
   /** Pure: nothing is stored. */
   planJob: handleUnaryCall<PlanJobRequest, PlanJobResponse>;
@@ -3126,7 +3132,10 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ScaleJobResponse) => void,
   ): ClientUnaryCall;
-  /** Cancels if need be, then forgets the job. Its checkpoints and exports stay unless asked for. */
+  /**
+   * Cancels if need be, then forgets the job. Its checkpoints stay unless asked for, its exports always.
+   * Once accepted it is done whatever crashes; UNAVAILABLE: it takes longer and goes on. Idempotent.
+   */
   deleteJob(
     request: DeleteJobRequest,
     callback: (error: ServiceError | null, response: DeleteJobResponse) => void,

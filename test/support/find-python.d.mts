@@ -1,0 +1,2 @@
+/** The trainer's interpreter; undefined when its environment is not made yet. */
+export declare function findPython(): string | undefined;
