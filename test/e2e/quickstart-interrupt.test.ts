@@ -1,59 +1,29 @@
-import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { cacheFolder } from "../../packages/cli/bin/python-environment.mjs";
-import { fixtures } from "./harness.ts";
+import { BASE, evaluate } from "../../packages/cli/src/quickstart/compare.ts";
+import { fixtures, python, ROOT, run } from "./harness.ts";
+import { expectClean, interrupt, processesOf } from "./interruption.ts";
 
-const ROOT = join(import.meta.dirname, "..", "..");
 const NODE = join(ROOT, "node_modules", ".bin", "node");
-/** A whole start of Python and torch on a busy machine. */
-const STAGE_MS_MAX = 120_000;
-const LEAVE_MS_MAX = 10_000;
 
 let folder: string;
+let models: string;
 beforeEach(async () => {
-  await fixtures(); // the Python environment is there
+  models = join(await fixtures(), "models"); // the Python environment is there
   folder = mkdtempSync(join(tmpdir(), "shardwright-interrupt-"));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
-/** Every process that names `text` in its arguments or its environment. */
-function processesOf(text: string): string[] {
-  return readdirSync("/proc").filter((pid) => {
-    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return false;
-    try {
-      const about = ["cmdline", "environ"].map((name) => readFileSync(`/proc/${pid}/${name}`));
-      return about.some((bytes) => bytes.includes(text));
-    } catch {
-      return false; // it ended meanwhile, or is not ours
-    }
-  });
-}
-
-/** Runs the quickstart in a group of its own, as a terminal does, and interrupts the group when `seen` is printed. */
-async function interruptedAt(seen: RegExp): Promise<{ code: number | null; output: string }> {
-  const bootstrap = join(ROOT, "packages", "cli", "bin", "bootstrap.mjs");
-  const child = spawn(NODE, [bootstrap, "quickstart", "--data-dir", join(folder, "state")], {
-    detached: true,
-    env: { ...process.env, QUICKSTART_INTERRUPTED: folder },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on("data", (chunk: Buffer) => {
-      output += chunk.toString("utf8");
-    });
-  }
-  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-  const until = Date.now() + STAGE_MS_MAX;
-  while (!seen.test(output) && child.exitCode === null && Date.now() < until) await sleep(20);
-  expect(output).toMatch(seen);
-  process.kill(-(child.pid ?? 0), "SIGINT");
-  return { code: await ended, output };
-}
 
 const isModelThere = existsSync(join(cacheFolder(process.env), "quickstart", "facts.json"));
 
@@ -68,12 +38,74 @@ it.skipIf(!isModelThere).each([/\$ shardctl up --detach/, /ready: 127/, /is conn
 );
 
 async function interruptsCleanly(seen: RegExp): Promise<void> {
-  const { code, output } = await interruptedAt(seen);
-  expect(code).toBe(130);
-  expect(output.trimEnd().split("\n").at(-1)).toBe("interrupted; run again to go on");
-  expect(output).not.toMatch(/Traceback|error:/);
-  // Agents of a control plane that has left see it within a beat or two.
-  const until = Date.now() + LEAVE_MS_MAX;
-  while (processesOf(folder).length > 0 && Date.now() < until) await sleep(100);
-  expect(processesOf(folder)).toEqual([]);
+  const bootstrap = join(ROOT, "packages", "cli", "bin", "bootstrap.mjs");
+  const interrupted = await interrupt({
+    command: NODE,
+    args: [bootstrap, "quickstart", "--data-dir", join(folder, "state")],
+    cwd: ROOT,
+    env: { ...process.env, QUICKSTART_INTERRUPTED: folder },
+    when: (output) => seen.test(output),
+  });
+  await expectClean(interrupted, folder);
 }
+
+it("scores anew after an interruption, and keeps only whole scores", async () => {
+  const row = (i: number): string => {
+    const answer = JSON.stringify({ number: `${i}` });
+    const messages = [
+      { role: "user", content: `${i} Main St` },
+      { role: "assistant", content: answer },
+    ];
+    return JSON.stringify({ messages });
+  };
+  const data = join(folder, "data");
+  mkdirSync(data);
+  const rows = Array.from({ length: 4 }, (_, i) => row(i)).join("\n");
+  for (const name of ["train", "test"]) writeFileSync(join(data, `${name}.jsonl`), rows);
+  const prepared = {
+    model: join(models, "tiny-llama"),
+    dataDirectory: data,
+    rows: { train: 4, validation: 0, test: 4 },
+  };
+  const evaluations = join(data, "evaluations");
+  const stop = new AbortController();
+  const quiet = (): void => undefined;
+  const interrupted = evaluate(python(), prepared, BASE, { signal: stop.signal, progress: quiet });
+  interrupted.catch(quiet); // looked at below
+  // Torch is being loaded: seconds of work are left.
+  await expect.poll(() => mapped(folder).includes("libtorch"), { timeout: 60_000 }).toBe(true);
+  stop.abort();
+  await expect(interrupted).rejects.toThrow("ended with");
+  expect(readdirSync(evaluations)).toEqual([]);
+  expect(processesOf(folder)).toEqual([]);
+  let heard = 0;
+  const watching = { signal: new AbortController().signal, progress: () => void heard++ };
+  const whole = await evaluate(python(), prepared, BASE, watching);
+  expect(whole.answers).toHaveLength(whole.scores.rows);
+  expect(readdirSync(evaluations)).toHaveLength(1);
+  const before = heard;
+  expect(await evaluate(python(), prepared, BASE, watching)).toEqual(whole);
+  expect(heard).toBe(before); // what is whole is not made again
+});
+
+/** Files that processes which name `text` have mapped, as /proc has them. */
+function mapped(text: string): string {
+  const maps = processesOf(text).map((line) => `/proc/${Number.parseInt(line, 10)}/maps`);
+  return maps.map((path) => (existsSync(path) ? readFileSync(path, "utf8") : "")).join("");
+}
+
+it.skipIf(!isModelThere)("prepares again what was cut off while it was written", async () => {
+  const script = join(ROOT, "deploy", "examples", "quickstart", "prepare.py");
+  const target = join(folder, "quickstart");
+  mkdirSync(target);
+  writeFileSync(join(target, "facts.json"), '{"version": 3, "mod');
+  const env = { PYTHONPATH: join(ROOT, "packages", "trainer") };
+  const made = await run(python(), [script, target], { env });
+  expect(made).toMatchObject({ code: 0, stderr: "" });
+  expect(readdirSync(target).sort()).toEqual([
+    "facts.json",
+    "test.jsonl",
+    "train.jsonl",
+    "validation.jsonl",
+  ]);
+});

