@@ -5,6 +5,7 @@
 import { keepOwners, ownerTargets, placeOrphans } from "./block-owners.ts";
 import { placeReplicas } from "./block-replicas.ts";
 import { blocksCount } from "./flat.ts";
+import { ownersThatMoveLeast } from "./owner-moves.ts";
 import type { BlockMap, BlockRun } from "./parallel-plan.ts";
 
 export interface MapRank {
@@ -46,7 +47,21 @@ export interface Holding {
  * 2. Survivors keep what they own, up to that number, in the longest runs.
  * 3. What is left goes to ranks that lack blocks: to a holder of a replica, else in the old owner's failure domain,
  *    else in long runs. As many blocks change owner as must, not one more.
- * 4. Replicas: where they are already, else in another failure domain than the owner, evenly.
+ * 4. Owners are exchanged where that lets more replicas stay, at no further change of owner; see owner-moves.ts.
+ * 5. Replicas: in another failure domain than the owner, evenly, and as many as can be where the block is already.
+ *
+ * What must be sent. Let held(r) be the blocks that rank r, in the new world, held before, total(r) those that it
+ * shall hold, H(b) the ranks left that held block b, B the blocks, c the copies. A rank lacks at least
+ * total(r) − held(r) blocks and a block at least c − |H(b)| copies, each of which is sent once (transfer.ts), so any map sends
+ *   owners   ≥ B − Σ_r min(owned(r), target(r)),
+ *   copies   ≥ max( Σ_r max(0, total(r) − held(r)), Σ_b max(0, c − |H(b)|) ).
+ * N → N+1 is the first: what the newcomer holds, c/(N+1) of the state. N → N−1 is the second: the copies of the leaver,
+ * c/N of the state. Owners reach their bound always: ranks keep min(owned, target) each, and targets give the larger
+ * number to those that keep the most with it. Given the owners, the replicas are a minimum too (exchange.ts has the
+ * proof). Together they are the bound itself for every join with a failure domain per rank, and for all but a few in a
+ * thousand leaves with 2 copies, where it is missed by a block or two: who becomes owner is chosen block by block, and rarely
+ * the ranks with room for a copy are just the ones that own it. Where failure domains are shared, or with 3
+ * copies and more, the bound need not be reachable at all.
  */
 export function mapBlocks(request: MapRequest): BlockMap {
   checkRanks(request);
@@ -54,13 +69,12 @@ export function mapBlocks(request: MapRequest): BlockMap {
   const before = previousHolding(request.previous, blocks);
   const targets = ownerTargets(request.ranks, before.owners, blocks);
   const kept = keepOwners(before.owners, targets);
-  const owners = placeOrphans({ ranks: request.ranks, before, kept, targets });
-  const replicas = placeReplicas({
-    ranks: request.ranks,
-    owners,
-    before,
-    copies: Math.min(request.copies, request.ranks.length),
-  });
+  const placed = placeOrphans({ ranks: request.ranks, before, kept, targets });
+  const { ranks } = request;
+  const copies = Math.min(request.copies, ranks.length);
+  const isChosen = copies > 1 && copies < ranks.length;
+  const owners = isChosen ? ownersThatMoveLeast({ ranks, before, owners: placed, copies }) : placed;
+  const replicas = placeReplicas({ ranks, owners, before, copies });
   return {
     elements: request.elements,
     blockElements: request.blockElements,

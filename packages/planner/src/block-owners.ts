@@ -93,6 +93,14 @@ export function placeOrphans(request: OrphanRequest): Int32Array {
   return owners;
 }
 
+/** The block before had the same holders in the same roles. */
+export function isAlike(before: Holding, block: number): boolean {
+  return (
+    before.owners[block] === before.owners[block - 1] &&
+    before.replicas[block] === before.replicas[block - 1]
+  );
+}
+
 /** Where a free block can come from: its old owner, or a surviving replica holder. */
 function sourceOf(before: Holding, block: number): number | undefined {
   const owner = before.owners[block] ?? NOBODY;

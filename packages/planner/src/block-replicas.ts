@@ -1,7 +1,8 @@
 /** The last step of a block map: who holds the copies of a block besides its owner. */
 
 import type { Holding, MapRank } from "./block-map.ts";
-import { counted, NOBODY } from "./block-owners.ts";
+import { counted, isAlike, NOBODY } from "./block-owners.ts";
+import { costRows, exchangeToCheapest, pricePerShare } from "./exchange.ts";
 import { shareByWeight } from "./shares.ts";
 
 export interface ReplicaRequest {
@@ -57,6 +58,7 @@ export function placeReplicas(request: ReplicaRequest): number[][] {
   };
   keepReplicas(placing, wanted);
   fillReplicas(placing, wanted);
+  moveLeast(placing, wanted);
   if (wanted > 1) for (const holders of placing.replicas) holders.sort((a, b) => a - b);
   return placing.replicas;
 }
@@ -73,7 +75,7 @@ function roomFor(request: ReplicaRequest, wanted: number): number[] {
 }
 
 /** Candidates in cyclic order after the owner: neighbours back up one another, so few members share a fate. */
-function allowedFor(owner: MapRank, ranks: readonly MapRank[], wanted: number): number[] {
+export function allowedFor(owner: MapRank, ranks: readonly MapRank[], wanted: number): number[] {
   const others = [...ranks.slice(owner.rank + 1), ...ranks.slice(0, owner.rank)];
   const elsewhere = others.filter((rank) => rank.failureDomain !== owner.failureDomain);
   return (elsewhere.length >= wanted ? elsewhere : others).map(({ rank }) => rank);
@@ -101,20 +103,39 @@ function mayStay({ request, allowed }: Placing, block: number): number[] {
 
 function fillReplicas(placing: Placing, wanted: number): void {
   const { replicas, room } = placing;
-  let swappedAt = 0;
   for (let block = 0; block < replicas.length; block++) {
     while ((replicas[block] ?? []).length < wanted) {
       const rank = besideOrRoomiest(placing, block);
-      if (rank !== NOBODY) {
-        take(placing, block, rank);
-        continue;
-      }
-      // Only ranks that may not take it have room left: exchange with a block that they may take.
-      const candidates = freeCandidates(placing, block);
-      if (swappedAt !== NOBODY) swappedAt = swap(placing, block, { candidates, from: swappedAt });
-      if (swappedAt === NOBODY) take(placing, block, leastLoaded(candidates, room));
+      // Where only ranks that may not take it have room left the share is exceeded; the exchange evens it out.
+      take(
+        placing,
+        block,
+        rank === NOBODY ? leastLoaded(freeCandidates(placing, block), room) : rank,
+      );
     }
   }
+}
+
+/**
+ * Of all placements with these owners that keep replicas out of the owner's failure domain, one that is as even as can be
+ * and, among those, sends the fewest: a rank that did not hold the block costs 1.
+ */
+function moveLeast({ request, replicas, allowed }: Placing, wanted: number): void {
+  const { ranks, owners, before } = request;
+  const isLikeBefore = (block: number): boolean =>
+    owners[block] === owners[block - 1] && isAlike(before, block);
+  const costs = costRows(owners.length, isLikeBefore, (block) => {
+    const owner = owners[block] ?? NOBODY;
+    const may = new Set(allowed[owner]);
+    const old = new Set([...(before.replicas[block] ?? []), before.owners[block]]);
+    return ranks.map(({ rank }) =>
+      may.has(rank) ? Number(!old.has(rank)) : Number.POSITIVE_INFINITY,
+    );
+  });
+  // A cycle of moves has one arc per rank: evenness weighs more than all of them.
+  const weights = ranks.map((rank) => rank.weight);
+  const oneMore = pricePerShare(owners.length * wanted, weights, ranks.length + 1);
+  exchangeToCheapest({ ranks: ranks.length, holders: replicas, costs, oneMore });
 }
 
 function besideOrRoomiest(placing: Placing, block: number): number {
@@ -149,36 +170,6 @@ function roomiest(placing: Placing, block: number, candidates: readonly number[]
     (best, rank) => (best === NOBODY || (room[rank] ?? 0) > (room[best] ?? 0) ? rank : best),
     NOBODY,
   );
-}
-
-interface SwapSearch {
-  /** Full ranks that may hold the block. */
-  readonly candidates: readonly number[];
-  /** Where the last search ended: the blocks before it had nothing to give. */
-  readonly from: number;
-}
-
-/**
- * Frees one of the candidates by giving one of its replicas to a rank with room, then gives it `into`. Returns the
- * block whose replica went elsewhere, `NOBODY` when none could.
- */
-function swap(placing: Placing, into: number, search: SwapSearch): number {
-  const { request, replicas, room, shared } = placing;
-  for (let turn = 0; turn < replicas.length; turn++) {
-    const block = (search.from + turn) % replicas.length;
-    const holders = replicas[block] ?? [];
-    const full = search.candidates.find((rank) => block !== into && holders.includes(rank));
-    if (full === undefined) continue;
-    const other = freeCandidates(placing, block).find((rank) => (room[rank] ?? 0) > 0);
-    if (other === undefined) continue;
-    holders.splice(holders.indexOf(full), 1);
-    add(shared[request.owners[block] ?? NOBODY], full, -1);
-    add(room, full, 1);
-    take(placing, block, other);
-    take(placing, into, full);
-    return block;
-  }
-  return NOBODY;
 }
 
 function leastLoaded(candidates: readonly number[], room: readonly number[]): number {
