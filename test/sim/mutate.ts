@@ -1,4 +1,4 @@
-/** The core with one rule changed: its sources are rewritten in memory, bundled and imported. */
+/** A part of the product with one rule changed: its sources are rewritten in memory, bundled and imported. */
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,7 +16,7 @@ export interface Mutant extends Edit {
 }
 
 export interface Edit {
-  /** File in the core. */
+  /** Name of the file it stands in. */
   readonly file: string;
   /** Stands there exactly once. */
   readonly rule: string;
@@ -24,34 +24,54 @@ export interface Edit {
 }
 
 const CORE = fileURLToPath(new URL("../../packages/control-plane/src/core/", import.meta.url));
+const CORE_HOST = { ...planner, ...accounts };
 /** Where the bundle finds the packages that this process has loaded already. */
 const HOST = "shardwrightSimulationHost";
 
 /** Rejects when the rule is not in the source any more: then the mutant, or the rule, needs a new look. */
 export async function mutated(mutant: Mutant): Promise<Core> {
-  Object.assign(globalThis, { [HOST]: { ...planner, ...accounts } });
-  const result = await build({
-    stdin: {
-      contents: [
-        `export { decide } from "./lifecycle.ts";`,
-        `export { directivesFor } from "./directives.ts";`,
-        `export { silenceAll } from "./members.ts";`,
-      ].join("\n"),
-      resolveDir: CORE,
-      loader: "ts",
-    },
-    bundle: true,
-    write: false,
-    format: "esm",
-    logLevel: "silent",
-    plugins: [rewriting(mutant)],
-  });
-  const text = result.outputFiles[0]?.text ?? "";
-  return (await import(`data:text/javascript,${encodeURIComponent(text)}`)) as Core;
+  const contents = [
+    `export { decide } from "./lifecycle.ts";`,
+    `export { directivesFor } from "./directives.ts";`,
+    `export { silenceAll } from "./members.ts";`,
+  ].join("\n");
+  return (await mutatedPart(mutant, { folder: CORE, contents, host: CORE_HOST })) as Core;
 }
 
-function rewriting(mutant: Mutant): Plugin {
-  const edits: readonly Edit[] = mutant.and === undefined ? [mutant] : [mutant, mutant.and];
+export interface Part {
+  /** Where the part's sources are. */
+  readonly folder: string;
+  /** What it exports: a module in that folder. */
+  readonly contents: string;
+  /** What its sources import from our packages, under their own names. */
+  readonly host: object;
+}
+
+/** A part of the product with one rule changed; rejects like `mutated`. */
+export async function mutatedPart(mutant: Mutant, part: Part): Promise<unknown> {
+  Object.assign(globalThis, { [HOST]: part.host });
+  const missing = new Set(editsOf(mutant).map(({ file }) => file));
+  const result = await build({
+    stdin: { contents: part.contents, resolveDir: part.folder, loader: "ts" },
+    bundle: true,
+    write: false,
+    platform: "node",
+    format: "esm",
+    logLevel: "silent",
+    plugins: [rewriting(mutant, missing)],
+  });
+  if (missing.size > 0)
+    throw new Error(`"${mutant.name}": ${[...missing].join(", ")} is not loaded`);
+  const text = result.outputFiles[0]?.text ?? "";
+  return await import(`data:text/javascript,${encodeURIComponent(text)}`);
+}
+
+function editsOf(mutant: Mutant): readonly Edit[] {
+  return mutant.and === undefined ? [mutant] : [mutant, mutant.and];
+}
+
+function rewriting(mutant: Mutant, missing: Set<string>): Plugin {
+  const edits = editsOf(mutant);
   return {
     name: "mutant",
     setup(bundle) {
@@ -60,7 +80,7 @@ function rewriting(mutant: Mutant): Plugin {
         contents: `module.exports = globalThis.${HOST};`,
         loader: "js",
       }));
-      bundle.onLoad({ filter: /core\/[a-z-]+\.ts$/ }, ({ path }) => {
+      bundle.onLoad({ filter: /\/src\/[a-z/-]+\.ts$/ }, ({ path }) => {
         let contents = readFileSync(path, "utf8");
         for (const { file, rule, instead } of edits) {
           if (basename(path) !== file) continue;
@@ -70,6 +90,7 @@ function rewriting(mutant: Mutant): Plugin {
               `"${mutant.name}": its rule stands ${parts.length - 1} times in ${file}`,
             );
           contents = parts.join(instead);
+          missing.delete(file);
         }
         return { contents, loader: "ts" };
       });

@@ -55,9 +55,13 @@ export interface World {
   nowMs: number;
 }
 
-export function aWorld(root: CheckpointStore = memoryStore()): World {
+/** `open` is the desk's; another one where a rule is taken out of it. */
+export function aWorld(
+  root: CheckpointStore = memoryStore(),
+  open: typeof openSaveDesk = openSaveDesk,
+): World {
   const world = { root, store: withinRun(root, RUN), nowMs: Date.parse("2026-11-23T12:00:00Z") };
-  const desk = openSaveDesk({
+  const desk = open({
     store: root,
     log: silent,
     now: () => (world as { nowMs: number }).nowMs,
