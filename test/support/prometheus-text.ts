@@ -24,38 +24,49 @@ const SUFFIXES: Readonly<Record<string, readonly string[]>> = {
   summary: ["", "_sum", "_count"],
 };
 
+/** What was read of a page so far. */
+interface Reading {
+  readonly families: { name: string; type: Family["type"]; help: string; samples: Sample[] }[];
+  readonly seen: Set<string>;
+  help: { readonly name: string; readonly text: string } | null;
+}
+
 /** Throws with the line that is wrong. */
 export function readPrometheusText(text: string): readonly Family[] {
   if (!text.endsWith("\n")) throw new Error("the page does not end with a line break");
-  const families: { name: string; type: Family["type"]; help: string; samples: Sample[] }[] = [];
-  const seen = new Set<string>();
-  let help: { name: string; text: string } | null = null;
+  const reading: Reading = { families: [], seen: new Set(), help: null };
   for (const line of text.split("\n").slice(0, -1)) {
-    const said = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line);
-    if (said?.[1] === "HELP") {
-      help = { name: said[2] ?? "", text: said[3] ?? "" };
-    } else if (said?.[1] === "TYPE") {
-      const [, , name = "", type = ""] = said;
-      if (help?.name !== name) throw new Error(`no help before: ${line}`);
-      if (families.some((family) => family.name === name)) throw new Error(`twice: ${line}`);
-      if (!(type in SUFFIXES)) throw new Error(`unknown type: ${line}`);
-      families.push({ name, type: type as Family["type"], help: help.text, samples: [] });
-    } else if (line !== "") {
-      const sample = readSample(line);
-      const family = families.at(-1);
-      const belongs = SUFFIXES[family?.type ?? ""]?.some(
-        (suffix) => sample.name === `${family?.name}${suffix}`,
-      );
-      if (family === undefined || belongs !== true) throw new Error(`outside its family: ${line}`);
-      const key = `${sample.name}${JSON.stringify(Object.entries(sample.labels).sort())}`;
-      if (seen.has(key)) throw new Error(`twice: ${line}`);
-      if (family.type === "counter" && !(sample.value >= 0)) throw new Error(`below 0: ${line}`);
-      seen.add(key);
-      family.samples.push(sample);
-    }
+    const [, what, name = "", said = ""] = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line) ?? [];
+    if (what === "HELP") reading.help = { name, text: said };
+    else if (what === "TYPE") beginFamily(reading, { name, type: said }, line);
+    else if (line !== "") addSample(reading, line);
   }
-  for (const family of families) if (family.type === "histogram") checkHistogram(family);
-  return families;
+  for (const family of reading.families) if (family.type === "histogram") checkHistogram(family);
+  return reading.families;
+}
+
+function beginFamily(
+  { families, help }: Reading,
+  { name, type }: { readonly name: string; readonly type: string },
+  line: string,
+): void {
+  if (help?.name !== name) throw new Error(`no help before: ${line}`);
+  if (families.some((family) => family.name === name)) throw new Error(`twice: ${line}`);
+  if (!(type in SUFFIXES)) throw new Error(`unknown type: ${line}`);
+  families.push({ name, type: type as Family["type"], help: help.text, samples: [] });
+}
+
+function addSample({ families, seen }: Reading, line: string): void {
+  const sample = readSample(line);
+  const family = families.at(-1);
+  const suffixes = SUFFIXES[family?.type ?? ""] ?? [];
+  const belongs = suffixes.some((suffix) => sample.name === `${family?.name}${suffix}`);
+  if (family === undefined || !belongs) throw new Error(`outside its family: ${line}`);
+  const key = `${sample.name}${JSON.stringify(Object.entries(sample.labels).sort())}`;
+  if (seen.has(key)) throw new Error(`twice: ${line}`);
+  if (family.type === "counter" && !(sample.value >= 0)) throw new Error(`below 0: ${line}`);
+  seen.add(key);
+  family.samples.push(sample);
 }
 
 function readSample(line: string): Sample {

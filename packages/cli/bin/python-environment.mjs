@@ -4,12 +4,16 @@
 // An environment lives in the user's cache and is named by what it is made of:
 //   ${XDG_CACHE_HOME:-~/.cache}/shardwright/python/<16 hex of sha256(lock)>-cp<major><minor>-<platform>-<machine>
 // It is made beside, under a lock file, and renamed when it is complete: a folder with that name is whole.
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { INTERRUPTED, runChild, SetupProblem } from "./setup-step.mjs";
+import { takeLock } from "./setup-lock.mjs";
+
+export { INTERRUPTED, runChild, SetupProblem };
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..");
 
@@ -21,23 +25,7 @@ const PYTHON_MINOR_MIN = 11;
 const PYTHON_CANDIDATES = ["python3", "python3.13", "python3.12", "python3.11", "python3.14", "python"];
 // Any release of these behaves the same for what is used here; uv promises nothing across 1.0.
 const UV_REQUIREMENT = "uv>=0.5,<1";
-// An installation that is older than this is not waited for: its process hangs or its machine is gone.
-const LOCK_WAIT_MS = 3_600_000;
-const LOCK_POLL_MS = 500;
-// A lock is made and filled in one go; one that stays empty is of a process that was killed in between.
-const LOCK_EMPTY_MS = 2_000;
-const STILL_AT_IT_MS = 20_000;
-const COMMAND_CHARACTERS_SHOWN = 160;
 const GIB = 1024 ** 3;
-
-/** A problem that the user can solve; `next` says how. */
-export class SetupProblem extends Error {
-  constructor(what, next) {
-    super(what);
-    this.name = "SetupProblem";
-    this.next = next;
-  }
-}
 
 export function cacheFolder(env) {
   const named = env.XDG_CACHE_HOME;
@@ -198,115 +186,6 @@ export function findBasePython(env) {
       ? "brew install python@3.13"
       : "Debian and Ubuntu: apt-get install python3 python3-venv; Fedora: dnf install python3; or name one in SHARDWRIGHT_PYTHON",
   );
-}
-
-/** Runs a program, its output line by line to `say`; rejects with a hint drawn from the end of it when it fails. */
-export function runChild(program, args, { env, say, signal, cwd }) {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(interrupted());
-    const child = spawn(program, args, { env, cwd, stdio: ["ignore", "pipe", "pipe"] });
-    const begun = Date.now();
-    let tail = "";
-    let partial = "";
-    const hear = (chunk) => {
-      const lines = (partial + chunk).split(/\r?\n|\r/);
-      partial = lines.pop() ?? "";
-      for (const line of lines) {
-        if (line.trim() !== "") say(`  ${line}`);
-        tail = `${tail}${line}\n`.slice(-4000);
-      }
-    };
-    child.stdout.setEncoding("utf8").on("data", hear);
-    child.stderr.setEncoding("utf8").on("data", hear);
-    const clock = setInterval(() => {
-      say(`  … ${Math.round((Date.now() - begun) / 1000)} s so far`);
-    }, STILL_AT_IT_MS);
-    const stop = () => child.kill("SIGTERM");
-    signal?.addEventListener("abort", stop, { once: true });
-    child.on("error", (error) => {
-      clearInterval(clock);
-      reject(new SetupProblem(`cannot run ${program}: ${error.message}`, "check that it is installed"));
-    });
-    child.on("close", (code, killedBy) => {
-      clearInterval(clock);
-      signal?.removeEventListener("abort", stop);
-      if (signal?.aborted) reject(interrupted());
-      else if (code === 0) resolve();
-      else {
-        if (partial.trim() !== "") say(`  ${partial}`);
-        const what = `${[program, ...args].join(" ").slice(0, COMMAND_CHARACTERS_SHOWN)} ended with ${killedBy ?? code}`;
-        reject(new SetupProblem(what, hintFor(tail + partial)));
-      }
-    });
-  });
-}
-
-/** What Ctrl-C is answered with, wherever it comes. */
-export const INTERRUPTED = "interrupted; run again to go on";
-
-function interrupted() {
-  return new SetupProblem("interrupted", "run the same command again; it goes on from what is there");
-}
-
-function hintFor(output) {
-  if (/No space left/i.test(output)) return "free some space, or put the cache elsewhere with XDG_CACHE_HOME";
-  if (/network|connect|dns|resolve host|timed? ?out|proxy|offline|no matching distribution|ENOTCACHED|ENOTFOUND|ECONNREFUSED/i.test(output)) {
-    return "check the network or the package index that pip and uv are configured for, then run it again";
-  }
-  return "the lines above say what failed; run it again after mending it";
-}
-
-/** Takes the lock file, waiting for a live holder and taking over from a dead one. Returns the release. */
-async function takeLock(path, say, signal) {
-  const until = Date.now() + LOCK_WAIT_MS;
-  let isTold = false;
-  for (;;) {
-    try {
-      fs.writeFileSync(path, String(process.pid), { flag: "wx" });
-      return () => fs.rmSync(path, { force: true });
-    } catch (error) {
-      if (error.code !== "EEXIST") throw error;
-    }
-    const holder = Number(readIfThere(path));
-    // Losing a race here costs work done twice, never a broken environment: what counts is the rename.
-    const isDead = holder > 0 ? !isAlive(holder) : isOlderThan(path, LOCK_EMPTY_MS);
-    if (isDead) {
-      fs.rmSync(path, { force: true });
-      continue;
-    }
-    if (!isTold && holder > 0) {
-      say(`waiting for process ${holder}, which is making the same environment (if it is not, remove ${path})`);
-      isTold = true;
-    }
-    if (Date.now() > until) throw new SetupProblem(`${path} is held for an hour`, "end that process or remove the file");
-    if (signal?.aborted) throw interrupted();
-    await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MS));
-  }
-}
-
-function isOlderThan(path, ms) {
-  try {
-    return Date.now() - fs.statSync(path).mtimeMs > ms;
-  } catch {
-    return false; // released in between
-  }
-}
-
-function readIfThere(path) {
-  try {
-    return fs.readFileSync(path, "utf8");
-  } catch {
-    return ""; // released in between
-  }
-}
-
-function isAlive(pid) {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error.code === "EPERM";
-  }
 }
 
 /** What an interrupted run left; only called by who holds the lock. */

@@ -1,4 +1,6 @@
-import type { Run } from "./invocation.ts";
+import { MACHINE_VERBS } from "./machine-verbs.ts";
+import { outside } from "./outside.ts";
+import { RESULT_VERBS } from "./result-verbs.ts";
 import { OUTPUT_FLAGS, type Verb } from "./verb.ts";
 
 // This table is loaded by every call: it may import nothing that costs. Code comes with `load`.
@@ -258,147 +260,8 @@ export const VERBS: readonly Verb[] = [
     exits: [7, 8],
     load: () => import("./commands/delete.ts"),
   },
-  {
-    path: ["export"],
-    summary: "write the weights of a job's last checkpoint as an adapter or a model",
-    args: ["<job>"],
-    flags: [
-      { flags: "--format <format>", help: "peft (default) or hf", choices: ["peft", "hf"] },
-      { flags: "--merge", help: "merge the adapter into the base weights (hf)" },
-      { flags: "--out <dir>", help: "new or empty directory", required: true },
-      { flags: "--commit <commit>", help: "of this checkpoint instead of the last" },
-      {
-        flags: "--dtype <dtype>",
-        help: "stored (default), fp32 or bf16",
-        choices: ["stored", "fp32", "bf16"],
-      },
-    ],
-    examples: [
-      "shardctl export job/support-tone --format peft --out ./adapter",
-      "shardctl export support-tone --format hf --merge --out ./model",
-    ],
-    exits: [7, 8],
-    load: () => import("./commands/export.ts"),
-  },
-  {
-    path: ["checkpoints", "list"],
-    summary: "committed checkpoints, of one job or of all",
-    args: ["[job]"],
-    flags: OUTPUT_FLAGS,
-    examples: ["shardctl checkpoints list support-tone"],
-    exits: [7, 8],
-    load: async () => ({ run: (await import("./commands/checkpoints.ts")).list }),
-  },
-  {
-    path: ["checkpoints", "inspect"],
-    summary: "one checkpoint, as JSON or YAML",
-    args: ["<job>", "[commit]"],
-    flags: [{ flags: "-o, --output <format>", help: "json (default) or yaml" }],
-    examples: ["shardctl checkpoints inspect support-tone"],
-    exits: [7, 8],
-    load: async () => ({ run: (await import("./commands/checkpoints.ts")).inspect }),
-  },
-  {
-    path: ["checkpoints", "verify"],
-    summary: "read a checkpoint back and compare every checksum; exit 1 when it is damaged",
-    args: ["<job>", "[commit]"],
-    flags: [
-      {
-        flags: "--level <level>",
-        help: "quick, crc (default) or full",
-        choices: ["quick", "crc", "full"],
-      },
-      { flags: "-o, --output <format>", help: "text, json or yaml" },
-    ],
-    examples: ["shardctl checkpoints verify support-tone --level full"],
-    exits: [7, 8],
-    load: async () => ({ run: (await import("./commands/checkpoints.ts")).verify }),
-  },
-  {
-    path: ["data", "check"],
-    summary: "check a training file: every problem with its line; exit 2 when it has errors",
-    args: ["<file>"],
-    flags: [
-      {
-        flags: "--format <format>",
-        help: "shape of the rows (default: found out)",
-        choices: ["auto", "chat", "completions", "alpaca", "sharegpt", "mlx", "text", "tabular"],
-      },
-      { flags: "--map <role=column...>", help: "what the columns of a table are" },
-      { flags: "--allow-small", help: "fewer than 10 examples are a warning" },
-      { flags: "-o, --output <format>", help: "text, json or yaml" },
-    ],
-    examples: [
-      "shardctl data check train.jsonl",
-      "shardctl data check rows.csv --map input=Question output=Answer",
-    ],
-    exits: [],
-    load: () => import("./commands/data-check.ts"),
-  },
-  {
-    path: ["quickstart"],
-    summary: "tune a real model on real data on this machine and show what it learnt",
-    args: [],
-    flags: [
-      { flags: "--fresh", help: "forget the job of an earlier run and train again" },
-      { flags: "--no-rehearsal", help: "do not kill a rank in front of me at the end" },
-    ],
-    examples: ["npm run quickstart", "npm run quickstart -- --fresh"],
-    exits: [3, 4, 5, 6, 7],
-    ownsSignals: true,
-    load: () => outside("commands/quickstart"),
-  },
-  {
-    path: ["chat"],
-    summary: "talk to a finished job's model",
-    args: ["<model>"],
-    flags: [
-      {
-        flags: "--system <text>",
-        help: "system message (default: the one the job was trained with)",
-      },
-      { flags: "--multi-turn", help: "keep the conversation as context" },
-    ],
-    examples: ["shardctl chat ft:support-tone"],
-    exits: [],
-    load: () => outside("commands/chat"),
-  },
-  {
-    path: ["schema"],
-    summary: "fields of the job document, with their types and defaults",
-    args: ["[field]"],
-    flags: [{ flags: "-o, --output <format>", help: "text, json or yaml" }],
-    examples: ["shardctl schema", "shardctl schema spec.tuning"],
-    exits: [],
-    load: () => import("./commands/schema.ts"),
-  },
-  {
-    path: ["doctor"],
-    summary: "check this machine and the control plane, and say what to do",
-    args: [],
-    flags: [{ flags: "-o, --output <format>", help: "text, json or yaml" }],
-    examples: ["shardctl doctor"],
-    exits: [],
-    load: () => outside("commands/doctor"),
-  },
-  {
-    path: ["completion"],
-    summary: "completion script for a shell",
-    args: ["<shell>"],
-    flags: [],
-    examples: ["source <(shardctl completion bash)"],
-    exits: [],
-    load: () => import("./commands/completion.ts"),
-  },
-  {
-    path: ["version"],
-    summary: "version of shardctl",
-    args: [],
-    flags: [{ flags: "-o, --output <format>", help: "text, json or yaml" }],
-    examples: ["shardctl version"],
-    exits: [],
-    load: () => import("./commands/version.ts"),
-  },
+  ...RESULT_VERBS,
+  ...MACHINE_VERBS,
   {
     path: ["__complete"],
     summary: "candidates for the last word",
@@ -411,14 +274,3 @@ export const VERBS: readonly Verb[] = [
     load: async () => ({ run: (await import("./commands/complete.ts")).completing(VERBS) }),
   },
 ];
-
-/**
- * Loads a verb that stays outside the bundle: it needs the services, or files beside its own. Works from the
- * bundle (dist/bundle), from dist and, in tests, from the sources.
- */
-async function outside(module: string): Promise<{ readonly run: Run }> {
-  const own = import.meta.url;
-  const folder = new URL(own.includes("/dist/bundle/") ? "../" : "./", own);
-  const extension = own.endsWith(".ts") ? "ts" : "js";
-  return (await import(new URL(`${module}.${extension}`, folder).href)) as { readonly run: Run };
-}

@@ -1,16 +1,16 @@
 import { Fault } from "@shardwright/job/faults";
 import type { Clock, Log } from "@shardwright/service";
-import { effectsDue } from "./core/erasure.ts";
 import { silenceAll } from "./core/members.ts";
-import type { Effect, JobEvent, Policy } from "./core/state.ts";
+import type { JobEvent, Policy } from "./core/state.ts";
 import type { Measures } from "./measures.ts";
-import { type PerformWorld, perform } from "./perform.ts";
+import { createOutbox } from "./outbox.ts";
+import type { PerformWorld } from "./perform.ts";
 import type { JobControl, JobRecord, JobStore, Launcher } from "./ports.ts";
-import { reconcile } from "./reconcile.ts";
+import { type ReconcileWorld, reconcile } from "./reconcile.ts";
 import { membersWanted } from "./scale.ts";
 import { runCycle } from "./schedule.ts";
 import type { Sessions } from "./sessions.ts";
-import { createGathering, createWorkQueue } from "./work-queue.ts";
+import { createGathering, createWorkQueue, type WorkQueue } from "./work-queue.ts";
 
 export interface DriverWorld {
   readonly store: JobStore;
@@ -44,37 +44,13 @@ export function createDriver(world: DriverWorld): Driver {
   const { store, launcher, sessions, clock, policy, measures, log } = world;
   const queue = createWorkQueue();
   const cache = new Map<string, JobRecord>();
-  const inFlight = new Set<string>();
   const stopping = new AbortController();
-  let cycleWanted = false;
 
   const act = (record: JobRecord): void => {
     sessions.update(record);
-    startDue(record);
+    outbox.start(record);
     if (record.state.phase === "queued" || record.finishedMs !== null) wakeScheduler();
     if (record.finishedMs !== null && record.state.effects.length === 0) cache.delete(record.uid);
-  };
-  const startDue = (record: JobRecord): void => {
-    for (const effect of effectsDue(record.state)) start(effect, record);
-  };
-  const start = (effect: Effect, record: JobRecord): void => {
-    const { uid } = record;
-    const id = `${uid}/${effect.id}`;
-    if (inFlight.has(id) || stopping.signal.aborted) return;
-    // What nobody wants any more may still be under way, and write what is to be erased.
-    if (effect.kind === "erase" && [...inFlight].some((other) => other.startsWith(`${uid}/`)))
-      return;
-    inFlight.add(id);
-    void perform(effect, record, { ...world.performing, forget })
-      .then(async (outcome) => {
-        inFlight.delete(id);
-        await deliver(uid, { kind: "settled", effectId: effect.id, outcome });
-        const newest = cache.get(uid);
-        if (newest !== undefined) startDue(newest);
-      })
-      .catch((reason: unknown) =>
-        log.error({ err: reason, effect: id }, "settling an effect has failed"),
-      );
   };
   const deciding = { store, now: clock.now, policy, log, cache, measures, act };
   const gather = createGathering<JobEvent>(queue, (uid, events) =>
@@ -91,34 +67,17 @@ export function createDriver(world: DriverWorld): Driver {
       cache.delete(uid);
       wakeScheduler();
     });
-  /** Nobody is heard any more by now: the last thing that is decided is that nothing is held. */
-  const park = async (uid: string): Promise<void> => {
-    const parked = reconcile(uid, [{ kind: "parked" }], { ...deciding, act: () => undefined });
-    await parked.catch((reason: unknown) => log.error({ err: reason, uid }, "parking has failed"));
-  };
-  const wakeScheduler = (): void => {
-    if (cycleWanted || stopping.signal.aborted) return;
-    cycleWanted = true;
-    void queue
-      .run("scheduler", async () => {
-        cycleWanted = false;
-        await runCycle({ store, launcher, now: clock.now, deliver, measures });
-      })
-      .catch((reason: unknown) => log.error({ err: reason }, "a scheduler cycle has failed"));
-  };
-  const tick = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      await clock.sleep(TICK_MS, stopping.signal);
-      measures.sweep(clock.now());
-      for (const { uid, state } of [...cache.values()]) {
-        if (state.phase === "active") {
-          await deliver(uid, { kind: "tick" }).catch((reason: unknown) =>
-            log.error({ err: reason, uid }, "a tick has failed"),
-          );
-        }
-      }
-    }
-  };
+  const outbox = createOutbox({
+    performing: { ...world.performing, forget },
+    isStopping: () => stopping.signal.aborted,
+    settled: (uid, effectId, outcome) => deliver(uid, { kind: "settled", effectId, outcome }),
+    newest: (uid) => cache.get(uid) ?? null,
+    log,
+  });
+  const wakeScheduler = soon(queue, log, async () => {
+    if (stopping.signal.aborted) return;
+    await runCycle({ store, launcher, now: clock.now, deliver, measures });
+  });
   const recordOf = async (uid: string): Promise<JobRecord | null> =>
     cache.get(uid) ?? (await store.load(uid));
 
@@ -144,52 +103,103 @@ export function createDriver(world: DriverWorld): Driver {
     },
     remove: async (uid, checkpoints) => {
       await deliver(uid, { kind: "delete", checkpoints });
-      const until = clock.now() + REMOVAL_WAIT_MS;
-      for (;;) {
-        const record = await store.load(uid);
-        if (record === null) return;
-        if (clock.now() >= until || stopping.signal.aborted) {
-          const { sentence } = record.state.reason;
-          const what = `job ${record.name} is not gone yet (${sentence}); its deletion goes on`;
-          throw new Fault("unavailable", what);
-        }
-        await clock.sleep(REMOVAL_POLL_MS);
-      }
+      await untilGone(uid, { store, clock, signal: stopping.signal });
     },
     start: async () => {
-      const records = await store.unfinished();
       const running = await launcher.running();
-      for (const record of records) {
+      const { wasStopped } = world;
+      for (const record of await store.unfinished()) {
         cache.set(record.uid, record);
-        await resume(record, running, {
-          deliver,
-          now: clock.now,
-          cache,
-          wasStopped: world.wasStopped,
-        });
+        await resume(record, running, { deliver, now: clock.now, cache, wasStopped });
         const newest = cache.get(record.uid);
         if (newest !== undefined) act(newest);
       }
       wakeScheduler();
-      ticking = tick();
+      ticking = tick(world, { deliver, cache, signal: stopping.signal });
     },
     stop: async () => {
-      const active = [...cache.values()].filter(({ state }) => state.phase === "active");
+      const active = activeIn(cache).map(({ uid }) => uid);
       stopping.abort();
       await ticking;
       await queue.idle();
-      // A clean stop leaves no process behind; the jobs go on from their last checkpoints at the next start.
-      for (const { uid } of active) {
-        sessions.broadcast(uid, {
-          generation: 0n,
-          body: { $case: "stop", value: { why: "suspended" } },
-        });
-      }
-      await Promise.all(active.map(({ uid }) => launcher.release(uid)));
-      for (const { uid } of active) await park(uid);
+      await endMembers(active, world, deciding);
       await launcher.stopStore();
     },
   };
+}
+
+/** Wakes the scheduler: however often it is woken before a cycle begins, that is one cycle. */
+function soon(queue: WorkQueue, log: Log, cycle: () => Promise<void>): () => void {
+  let isWanted = false;
+  return () => {
+    if (isWanted) return;
+    isWanted = true;
+    void queue
+      .run("scheduler", () => {
+        isWanted = false;
+        return cycle();
+      })
+      .catch((reason: unknown) => log.error({ err: reason }, "a scheduler cycle has failed"));
+  };
+}
+
+function activeIn(cache: ReadonlyMap<string, JobRecord>): readonly JobRecord[] {
+  return [...cache.values()].filter(({ state }) => state.phase === "active");
+}
+
+/** Time passes for the jobs that are active, until `signal`. */
+async function tick(
+  { clock, measures, log }: DriverWorld,
+  living: {
+    readonly deliver: Driver["deliver"];
+    readonly cache: ReadonlyMap<string, JobRecord>;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const { deliver, cache, signal } = living;
+  while (!signal.aborted) {
+    await clock.sleep(TICK_MS, signal);
+    measures.sweep(clock.now());
+    for (const { uid } of activeIn(cache)) {
+      await deliver(uid, { kind: "tick" }).catch((reason: unknown) =>
+        log.error({ err: reason, uid }, "a tick has failed"),
+      );
+    }
+  }
+}
+
+/** Resolves when the journal has forgotten the job; Fault `unavailable` when that takes longer than callers wait. */
+async function untilGone(
+  uid: string,
+  { store, clock, signal }: Pick<DriverWorld, "store" | "clock"> & { readonly signal: AbortSignal },
+): Promise<void> {
+  const until = clock.now() + REMOVAL_WAIT_MS;
+  for (;;) {
+    const record = await store.load(uid);
+    if (record === null) return;
+    if (clock.now() >= until || signal.aborted) {
+      const { sentence } = record.state.reason;
+      const what = `job ${record.name} is not gone yet (${sentence}); its deletion goes on`;
+      throw new Fault("unavailable", what);
+    }
+    await clock.sleep(REMOVAL_POLL_MS);
+  }
+}
+
+/** A clean stop leaves no process behind; the jobs go on from their last checkpoints at the next start. */
+async function endMembers(
+  uids: readonly string[],
+  { sessions, launcher, log }: DriverWorld,
+  deciding: ReconcileWorld,
+): Promise<void> {
+  const stop = { $case: "stop", value: { why: "suspended" } } as const;
+  for (const uid of uids) sessions.broadcast(uid, { generation: 0n, body: stop });
+  await Promise.all(uids.map((uid) => launcher.release(uid)));
+  // Nobody is heard any more by now: the last thing that is decided is that nothing is held.
+  for (const uid of uids) {
+    const parked = reconcile(uid, [{ kind: "parked" }], { ...deciding, act: () => undefined });
+    await parked.catch((reason: unknown) => log.error({ err: reason, uid }, "parking has failed"));
+  }
 }
 
 type Running = Awaited<ReturnType<Launcher["running"]>>;

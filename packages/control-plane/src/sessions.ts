@@ -2,7 +2,7 @@ import type { SessionResponse } from "@shardwright/proto";
 import { type Directive, directivesOf } from "./core/directives.ts";
 import { liveOf } from "./core/state.ts";
 import type { JobRecord } from "./ports.ts";
-import { type DirectiveContext, directiveToWire } from "./rpc/agent-wire.ts";
+import { type DirectiveContext, directiveToWire } from "./rpc/directive-wire.ts";
 
 /** The open stream of one member. */
 export interface Session {

@@ -115,7 +115,7 @@ export const METRICS = {
   shardwright_train_tokens_total: {
     ...EXPORTER,
     type: "counter",
-    help: "Tokens processed, and tokens that were learned from; each step once.",
+    help: "Tokens of the data that were processed, padding included, computed or not, and tokens that were learned from; each step once.",
     labels: [...JOB, "kind"],
     values: { kind: ["processed", "trained"] },
   },

@@ -1,18 +1,8 @@
 import { describe, expect, it } from "vitest";
-import {
-  after,
-  facts,
-  members,
-  progress,
-  queued,
-  training,
-} from "../../../../test/support/training-job.ts";
+import { after, progress, training } from "../../../../test/support/training-job.ts";
 import { directivesFor } from "./directives.ts";
-import { openLedger } from "./ledger.ts";
 import { decide } from "./lifecycle.ts";
 import { type JobEvent, type JobState, type MemberEvent, POLICY_DEFAULT } from "./state.ts";
-import { NOTHING_MEASURED } from "./step-measure.ts";
-import { NOTHING_TALLIED } from "./tally.ts";
 
 const staged = (member: string, step: number, generation = 1): MemberEvent => ({
   kind: "staged",

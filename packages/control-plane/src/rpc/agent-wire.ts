@@ -1,35 +1,10 @@
-/** AgentService messages ↔ the core's plain data. Nothing is decided here. */
+/** What members say ↔ the core's plain data. Nothing is decided here. */
 
-import {
-  blockMapToWire,
-  lanesToWire,
-  layoutFromWire,
-  planToWire,
-  transferToWire,
-} from "@shardwright/planner";
-import type {
-  GenerationMember,
-  PrepareGeneration,
-  RankHolding,
-  SaveKey,
-  SessionRequest,
-  SessionResponse,
-  StateSource,
-  StepReport,
-} from "@shardwright/proto";
-import type { Directive } from "../core/directives.ts";
-import { partakers } from "../core/prepared.ts";
-import { snapshotMapOf } from "../core/snapshots.ts";
-import {
-  type Holding,
-  type JobFacts,
-  liveOf,
-  type MemberEvent,
-  type PreparedGeneration,
-  type SaveKeyState,
-} from "../core/state.ts";
+import { layoutFromWire } from "@shardwright/planner";
+import type { RankHolding, SaveKey, SessionRequest, StepReport } from "@shardwright/proto";
+import type { Holding, JobFacts, MemberEvent, SaveKeyState } from "../core/state.ts";
 import type { RankStep } from "../core/step-measure.ts";
-import type { JobRecord, LaneRow } from "../ports.ts";
+import type { LaneRow } from "../ports.ts";
 
 type Said<K extends MemberEvent["kind"]> = Omit<
   Extract<MemberEvent, { readonly kind: K }>,
@@ -95,6 +70,31 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
       const { localRank, pid, cause, sentence, respawning } = body.value;
       return { kind: "rankExit", localRank, pid, cause, sentence, respawning };
     }
+    case "finished":
+      return { kind: "finished", generation, step: Number(body.value.step) };
+    case "snapshotsHeld":
+      return {
+        kind: "snapshots",
+        snapshots: body.value.snapshots.map((held) => ({
+          generation: Number(held.generation),
+          step: Number(held.step),
+          blocks: held.blocks.map(({ firstBlock, blocksCount }) => ({
+            firstBlock,
+            blocks: blocksCount,
+          })),
+          bytes: Number(held.bytes),
+        })),
+      };
+    case "leaving":
+      return { kind: "leaving", why: body.value.why };
+    default:
+      return saveEventOf(body, generation);
+  }
+}
+
+/** What a message about a save means to the job. */
+function saveEventOf(body: SessionRequest["body"], generation: number): MemberSaid | null {
+  switch (body?.$case) {
     case "saveStaged": {
       const { step, trigger } = body.value;
       return {
@@ -119,23 +119,6 @@ export function eventOf(request: SessionRequest): MemberSaid | null {
       if (key === undefined) return null;
       return { kind: "saveFailed", key: keyOf(key), writer, reason: { code, sentence: message } };
     }
-    case "finished":
-      return { kind: "finished", generation, step: Number(body.value.step) };
-    case "snapshotsHeld":
-      return {
-        kind: "snapshots",
-        snapshots: body.value.snapshots.map((held) => ({
-          generation: Number(held.generation),
-          step: Number(held.step),
-          blocks: held.blocks.map(({ firstBlock, blocksCount }) => ({
-            firstBlock,
-            blocks: blocksCount,
-          })),
-          bytes: Number(held.bytes),
-        })),
-      };
-    case "leaving":
-      return { kind: "leaving", why: body.value.why };
     default:
       return null;
   }
@@ -211,137 +194,4 @@ export function rankStepOf(report: StepReport): RankStep {
 /** A time as an agent measured it: what is none (NaN, infinite, negative) counts as 0, so that it spoils no sum for good. */
 function secondsOf(told: number | undefined): number {
   return told !== undefined && Number.isFinite(told) && told > 0 ? told : 0;
-}
-
-export interface DirectiveContext {
-  readonly record: JobRecord;
-  /** The stored spec with model.source as the trainer can open it. */
-  readonly specJson: string;
-  readonly member: string;
-  readonly workDirectory: string;
-}
-
-export function directiveToWire(directive: Directive, context: DirectiveContext): SessionResponse {
-  const { record } = context;
-  const live = liveOf(record.state);
-  switch (directive.kind) {
-    case "load": {
-      const plan = live?.plan ?? record.state.submittedPlan;
-      const slot = live?.members.find(({ name }) => name === context.member)?.slot ?? 0;
-      const value = {
-        jobName: record.name,
-        specJson: context.specJson,
-        plan: planToWire(plan),
-        workDirectory: context.workDirectory,
-        ranksCount: plan.ranksPerMember,
-        slot,
-      };
-      return { generation: 0n, body: { $case: "load", value } };
-    }
-    case "prepare": {
-      const { plan } = directive;
-      const value = prepareToWire(plan, context);
-      return { generation: BigInt(plan.number), body: { $case: "prepare", value } };
-    }
-    case "commit":
-      return {
-        generation: BigInt(directive.generation),
-        body: { $case: "commit", value: { step: BigInt(directive.step) } },
-      };
-    case "discard":
-      return { generation: BigInt(directive.generation), body: { $case: "discard", value: {} } };
-    case "persist": {
-      const { key, directory, schemaSha256, schemaJson, crcBlockBytes } = directive.begun;
-      const value = { key: keyToWire(key), directory, schemaSha256, schemaJson, crcBlockBytes };
-      return { generation: BigInt(key.generation), body: { $case: "persist", value } };
-    }
-    case "decided": {
-      const { step, generation, key, status } = directive.save;
-      const named = key ?? { run: record.uid, step, generation, try: 0, saveId: "" };
-      const value = { key: keyToWire(named), status };
-      return { generation: BigInt(generation), body: { $case: "saveDecided", value } };
-    }
-    case "stop":
-      return { generation: 0n, body: { $case: "stop", value: { why: directive.why } } };
-    default:
-      return directive satisfies never;
-  }
-}
-
-// A dead peer is noticed long before, by its reset. Twice what a hang takes to be noticed (core/liveness.ts): the
-// rank that hangs is to be named before its peers give up waiting.
-const COLLECTIVE_TIMEOUT_SECONDS_MIN = 60;
-const COLLECTIVE_TIMEOUT_STEPS = 10;
-
-function prepareToWire(plan: PreparedGeneration, { record }: DirectiveContext): PrepareGeneration {
-  const live = liveOf(record.state);
-  const parallel = live?.plan ?? record.state.submittedPlan;
-  const seconds = live?.progress?.seconds ?? parallel.stepSecondsPredicted;
-  return {
-    members: membersToWire(plan),
-    worldSize: plan.seats.length,
-    leaversCount: plan.leavers.length,
-    blockMap: blockMapToWire(plan.blockMap),
-    lanes: lanesToWire(plan.lanes),
-    source: sourceToWire(plan),
-    storeHost: live?.store?.host ?? "",
-    storePort: live?.store?.port ?? 0,
-    storePrefix: plan.storePrefix,
-    saveEveryStepsCount: parallel.saveEverySteps,
-    totalSteps: BigInt(live?.facts?.totalSteps ?? 0),
-    recordedStep: BigInt(live?.step ?? 0),
-    snapshotEveryStepsCount: parallel.snapshotEverySteps,
-    snapshotMap: blockMapToWire(snapshotMapOf(plan)),
-    collectiveTimeoutSeconds: Math.max(
-      COLLECTIVE_TIMEOUT_SECONDS_MIN,
-      COLLECTIVE_TIMEOUT_STEPS * seconds,
-    ),
-  };
-}
-
-function membersToWire(plan: PreparedGeneration): GenerationMember[] {
-  const seats = partakers(plan);
-  return [...new Set(seats.map(({ member }) => member))].map((member) => {
-    const own = seats.filter((seat) => seat.member === member);
-    return {
-      member,
-      slot: own[0]?.slot ?? 0,
-      firstRank: own[0]?.rank ?? 0,
-      ranksCount: own.length,
-      localRanks: own.map(({ localRank }) => localRank),
-    };
-  });
-}
-
-function sourceToWire({ source }: PreparedGeneration): StateSource {
-  switch (source.kind) {
-    case "fresh":
-      return { source: { $case: "fresh", value: {} } };
-    case "live": {
-      const value = {
-        targetVersion: BigInt(source.targetVersion),
-        transfer: transferToWire(source.transfer),
-      };
-      return { source: { $case: "live", value } };
-    }
-    case "snapshot": {
-      const { generation, step, transfer } = source;
-      const value = {
-        generation: BigInt(generation),
-        step: BigInt(step),
-        transfer: transferToWire(transfer),
-      };
-      return { source: { $case: "snapshot", value } };
-    }
-    case "checkpoint": {
-      const value = {
-        runDirectory: source.directory,
-        commit: source.commit,
-        step: BigInt(source.step),
-      };
-      return { source: { $case: "checkpoint", value } };
-    }
-    default:
-      return source satisfies never;
-  }
 }
