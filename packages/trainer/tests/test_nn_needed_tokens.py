@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from models import OPENING_TOKENS, FakeData, a_config, save_model
 from torch import nn
 
+from shardwright_trainer._proto.shardwright.v1 import plan_pb2
 from shardwright_trainer.nn import needed_tokens as needed_module
 from shardwright_trainer.nn.losses import MicroBatch, micro_batch
 from shardwright_trainer.nn.model import TrainedModel, load_model
 from shardwright_trainer.nn.needed_tokens import SHARED_TOKENS_MIN, NeededTokens, needed_tokens
+from shardwright_trainer.plan.wire import recipe_from_pb
 from shardwright_trainer.rank.engine_digest import recipe_sha256
 from shardwright_trainer.rank.errors import UserError
 
@@ -224,6 +226,11 @@ def test_the_digest_tells_needed_from_all_and_keeps_what_older_recipes_had() -> 
     whole, needed = (a_config("", recipe={"computed_tokens": word}).recipe for word in ("all", "needed"))
     assert recipe_sha256(whole, "f") != recipe_sha256(needed, "f")
     assert recipe_sha256(whole, "f") == _digest_before_the_field(whole)
+
+
+def test_a_plan_without_the_word_computes_all() -> None:
+    assert recipe_from_pb(plan_pb2.Recipe()).computed_tokens == "all"
+    assert recipe_from_pb(plan_pb2.Recipe(computed_tokens="needed")).computed_tokens == "needed"
 
 
 def _digest_before_the_field(recipe: Any) -> str:

@@ -46,8 +46,22 @@ def undisturbed(pool: RankPool, lora: RankConfig) -> tuple[str, str]:
 def test_a_rank_killed_in_any_phase_loses_nothing(
     pool: RankPool, lora: RankConfig, undisturbed: tuple[str, str], phase: str, copies: int
 ) -> None:
-    """SIGKILL of rank 1 of 4 in the third step; three go on, without any file."""
-    old = _start(pool, lora, [0, 1, 2, 3], copies)
+    _kill_one_of_four(pool, lora, phase, copies)
+    assert hashes(pool, [0, 2, 3]) == undisturbed
+
+
+@pytest.mark.parametrize("phase", ["lanes", "commit"])
+def test_a_killed_rank_loses_nothing_of_needed_tokens(pool: RankPool, folder: str, phase: str) -> None:
+    shape = {"lanes": 7, "micro_batches_per_lane": 1, "micro_batch_rows": 2}
+    needed = a_config(folder, recipe={"computed_tokens": "needed", **shape})
+    undisturbed = run_job(pool, needed, ROWS, 1, STEPS)[0]
+    _kill_one_of_four(pool, needed, phase, 2)
+    assert hashes(pool, [0, 2, 3]) == undisturbed
+
+
+def _kill_one_of_four(pool: RankPool, config: RankConfig, phase: str, copies: int) -> None:
+    """SIGKILL of rank 1 of 4 in the third step; three go on to the end, without any file."""
+    old = _start(pool, config, [0, 1, 2, 3], copies)
     pool.ranks[1].ask("arm", 2, phase)
     answers = pool.attempt([0, 1, 2, 3], "steps", 0, STEPS)
     pool.bury(1)
@@ -60,11 +74,10 @@ def test_a_rank_killed_in_any_phase_loses_nothing(
     assert target == (2 if phase in ("lanes", "reduce") else 3)
     new = spread_map(old.elements, old.block_elements, 3, min(copies, 3))
     moves = moves_between(old, new, {0: 0, 2: 1, 3: 2})
-    evidence = pool.form(survivors, new, LiveSource(target_version=target, moves=moves), lora.recipe.lanes)
+    evidence = pool.form(survivors, new, LiveSource(target_version=target, moves=moves), config.recipe.lanes)
     assert {one.version for one in evidence} == {target}
     assert sum(one.received_bytes for one in evidence) == sum(move.bytes for move in moves)
     pool.each(survivors, "steps", target, STEPS)
-    assert hashes(pool, survivors) == undisturbed
 
 
 def test_four_three_five_ranks(pool: RankPool, lora: RankConfig, undisturbed: tuple[str, str]) -> None:

@@ -49,6 +49,11 @@ const PLAN: PlanView = {
   fits: true,
 };
 
+it("says when only needed tokens are computed", () => {
+  const plan = { ...PLAN, recipe: { ...PLAN.recipe, computedTokens: "needed" } };
+  expect(planText(plan, false)).toContain("tokens        computed where a loss needs them\n");
+});
+
 it("shows the decision, the bytes by category and what was rejected", () => {
   expect(planText(PLAN, false)).toBe(`ranks         4 (2 members of 2)
 ZeRO stage    1
