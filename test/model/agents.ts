@@ -1,9 +1,7 @@
 /** What an agent does with what it is told; its rank is part of it. */
-import type {
-  DecidedSave,
-  MemberEvent,
-  SaveState,
-} from "../../packages/control-plane/src/core/state.ts";
+
+import type { MemberEvent } from "../../packages/control-plane/src/core/events.ts";
+import type { DecidedSave, SaveState } from "../../packages/control-plane/src/core/state.ts";
 import { post, tellInterrupted, withdraw, withdrawPrefix } from "./outbox.ts";
 import { findSeat, isOwner } from "./plans.ts";
 import { freshRank, leaveGang, regroup, reportHolding, run } from "./ranks.ts";

@@ -1,10 +1,7 @@
 /** The checkpoint-manager: begin twice is once, decided is for ever, all writers or none. */
-import type {
-  HeadAnswer,
-  Outcome,
-  PreparedWriter,
-  SaveKeyState,
-} from "../../packages/control-plane/src/core/state.ts";
+
+import type { HeadAnswer, Outcome } from "../../packages/control-plane/src/core/events.ts";
+import type { PreparedWriter, SaveKeyState } from "../../packages/control-plane/src/core/state.ts";
 import { heldIn } from "./plans.ts";
 import { ALL_LANES, type ModelSave, type ModelWorld, must } from "./state.ts";
 

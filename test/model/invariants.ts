@@ -1,5 +1,7 @@
 /** What must hold after every decision of the core, whatever led to it. */
-import type { JobEvent, JobState, Live } from "../../packages/control-plane/src/core/state.ts";
+
+import type { JobEvent } from "../../packages/control-plane/src/core/events.ts";
+import type { JobState, Live } from "../../packages/control-plane/src/core/state.ts";
 import { findSeat, heldIn } from "./plans.ts";
 import { gangOf } from "./ranks.ts";
 import { ALL_LANES, type ModelWorld, must } from "./state.ts";

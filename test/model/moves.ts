@@ -1,5 +1,5 @@
 /** Everything that may happen next. A move is a name and what it does to a draft of the world. */
-import type { JobEvent } from "../../packages/control-plane/src/core/state.ts";
+import type { JobEvent } from "../../packages/control-plane/src/core/events.ts";
 import type { Core } from "../sim/plane.ts";
 import { hear, load } from "./agents.ts";
 import { post } from "./outbox.ts";

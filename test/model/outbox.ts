@@ -1,5 +1,7 @@
 /** What an agent has to say: now if there is a stream, and again with the next ones while it holds. */
-import type { Holding, MemberEvent } from "../../packages/control-plane/src/core/state.ts";
+
+import type { MemberEvent } from "../../packages/control-plane/src/core/events.ts";
+import type { Holding } from "../../packages/control-plane/src/core/state.ts";
 import { findSeat } from "./plans.ts";
 import type { ModelAgent } from "./state.ts";
 

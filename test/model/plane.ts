@@ -1,13 +1,9 @@
 /** The control plane's process around the real core: decides, tells, performs, ends at any moment, comes back. */
 
+import type { JobEvent, Outcome } from "../../packages/control-plane/src/core/events.ts";
 import { NOTHING_SPENT } from "../../packages/control-plane/src/core/failure.ts";
-import type {
-  Effect,
-  JobEvent,
-  JobState,
-  Outcome,
-} from "../../packages/control-plane/src/core/state.ts";
-import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/state.ts";
+import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/policy.ts";
+import type { Effect, JobState } from "../../packages/control-plane/src/core/state.ts";
 import type { Core } from "../sim/plane.ts";
 import { freshAgent, helloOf } from "./agents.ts";
 import { abortSave, beginSave, chooseHead, reportPrepared } from "./desk.ts";

@@ -2,10 +2,12 @@
 import type { Directive } from "../../packages/control-plane/src/core/directives.ts";
 import type {
   JobEvent,
-  JobFacts,
-  JobState,
   MemberEvent,
   Outcome,
+} from "../../packages/control-plane/src/core/events.ts";
+import type {
+  JobFacts,
+  JobState,
   PreparedGeneration,
 } from "../../packages/control-plane/src/core/state.ts";
 

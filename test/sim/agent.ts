@@ -1,11 +1,10 @@
 /** A member's agent: the roster, the fences and the standing messages of the real one. */
 import type { Directive } from "../../packages/control-plane/src/core/directives.ts";
+import type { Evidence, MemberEvent } from "../../packages/control-plane/src/core/events.ts";
 import { partakers } from "../../packages/control-plane/src/core/prepared.ts";
 import type {
-  Evidence,
   Holding,
   JobFacts,
-  MemberEvent,
   Seat as PlanSeat,
   SaveKeyState,
 } from "../../packages/control-plane/src/core/state.ts";

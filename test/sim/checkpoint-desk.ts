@@ -1,8 +1,8 @@
 /** The checkpoint-manager as the control plane meets it: begin twice is once, decided is for ever. */
+
+import type { HeadAnswer, Outcome } from "../../packages/control-plane/src/core/events.ts";
 import type {
-  HeadAnswer,
   JobState,
-  Outcome,
   PreparedWriter,
   SaveKeyState,
   SaveState,

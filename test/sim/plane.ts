@@ -1,14 +1,10 @@
 /** The control plane's shell as a model: a journal, sessions, effects in flight, and a process that may crash anywhere. */
 import type { Directive, directivesFor } from "../../packages/control-plane/src/core/directives.ts";
+import type { JobEvent, Outcome } from "../../packages/control-plane/src/core/events.ts";
 import type { decide } from "../../packages/control-plane/src/core/lifecycle.ts";
 import { HANG_MS_DEFAULT, hangAfterMs } from "../../packages/control-plane/src/core/liveness.ts";
 import type { silenceAll } from "../../packages/control-plane/src/core/members.ts";
-import type {
-  Effect,
-  JobEvent,
-  JobState,
-  Outcome,
-} from "../../packages/control-plane/src/core/state.ts";
+import type { Effect, JobState } from "../../packages/control-plane/src/core/state.ts";
 import { NOTHING_MEASURED } from "../../packages/control-plane/src/core/step-measure.ts";
 import type { Agent, Said } from "./agent.ts";
 import { Away, Refusal } from "./checkpoint-desk.ts";

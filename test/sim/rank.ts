@@ -1,11 +1,8 @@
 /** A rank process: the loop, the membership and the commit point of the real one, over numbers instead of tensors. */
 import type { BlockMap, LaneRange } from "@shardwright/planner";
+import type { Evidence } from "../../packages/control-plane/src/core/events.ts";
 import { snapshotMapOf } from "../../packages/control-plane/src/core/snapshots.ts";
-import type {
-  Evidence,
-  Holding,
-  PreparedGeneration,
-} from "../../packages/control-plane/src/core/state.ts";
+import type { Holding, PreparedGeneration } from "../../packages/control-plane/src/core/state.ts";
 import { Pipe } from "./agenda.ts";
 import { blockAfter, blockAtStart, laneContent, parametersOf, reducedOf } from "./exact.ts";
 import type { Gang } from "./gang.ts";

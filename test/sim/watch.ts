@@ -1,10 +1,10 @@
 /** What must always hold, and what must hold at the end. A violation is thrown with its name. */
 import { LEDGER_CATEGORIES } from "@shardwright/job/accounts";
+import type { JobEvent } from "../../packages/control-plane/src/core/events.ts";
 import { holdsMembers, totalOf } from "../../packages/control-plane/src/core/ledger.ts";
 import type {
   Decision,
   Effect,
-  JobEvent,
   JobState,
   Live,
 } from "../../packages/control-plane/src/core/state.ts";

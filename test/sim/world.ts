@@ -1,8 +1,9 @@
 /** Control plane, members, ranks, launcher and checkpoint-manager in one thread under virtual time. */
 
 import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
-import type { JobState, Policy } from "../../packages/control-plane/src/core/state.ts";
-import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/state.ts";
+import type { Policy } from "../../packages/control-plane/src/core/policy.ts";
+import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/policy.ts";
+import type { JobState } from "../../packages/control-plane/src/core/state.ts";
 import { NOTHING_TALLIED } from "../../packages/control-plane/src/core/tally.ts";
 import { aPlan, aSpec, someFacts } from "../support/job-builder.ts";
 import { Agenda, Pipe } from "./agenda.ts";

@@ -1,12 +1,10 @@
 /** A job of two members with one rank each that trains in generation 1, as the core sees it. */
+
+import type { JobEvent, MemberEvent } from "../../packages/control-plane/src/core/events.ts";
 import { openLedger } from "../../packages/control-plane/src/core/ledger.ts";
 import { decide } from "../../packages/control-plane/src/core/lifecycle.ts";
-import {
-  type JobEvent,
-  type JobState,
-  type MemberEvent,
-  POLICY_DEFAULT,
-} from "../../packages/control-plane/src/core/state.ts";
+import { POLICY_DEFAULT } from "../../packages/control-plane/src/core/policy.ts";
+import type { JobState } from "../../packages/control-plane/src/core/state.ts";
 import { NOTHING_MEASURED } from "../../packages/control-plane/src/core/step-measure.ts";
 import { NOTHING_TALLIED } from "../../packages/control-plane/src/core/tally.ts";
 import { aPlan, aSpec, someFacts } from "./job-builder.ts";

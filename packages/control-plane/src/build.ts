@@ -19,7 +19,7 @@ import {
 } from "@shardwright/service";
 import { connectCheckpoints } from "./checkpoints.ts";
 import { HANG_MS_DEFAULT } from "./core/liveness.ts";
-import { POLICY_DEFAULT } from "./core/state.ts";
+import { POLICY_DEFAULT } from "./core/policy.ts";
 import { putJob } from "./desired/local.ts";
 import { createDriver, type Driver } from "./driver.ts";
 import { createLocalLauncher } from "./launch/local.ts";

@@ -1,7 +1,8 @@
 import { Fault } from "@shardwright/job/faults";
 import type { Clock, Log } from "@shardwright/service";
+import type { JobEvent } from "./core/events.ts";
 import { silenceAll } from "./core/members.ts";
-import type { JobEvent, Policy } from "./core/state.ts";
+import type { Policy } from "./core/policy.ts";
 import type { Measures } from "./measures.ts";
 import { createOutbox } from "./outbox.ts";
 import type { PerformWorld } from "./perform.ts";
@@ -91,11 +92,7 @@ export function createDriver(world: DriverWorld): Driver {
   return {
     deliver,
     recordOf,
-    wake: (uid) => {
-      void recordOf(uid).then((record) => {
-        if (record !== null) act(record);
-      });
-    },
+    wake: (uid) => void recordOf(uid).then((record) => record !== null && act(record)),
     cancel: (uid) => deliver(uid, { kind: "cancel" }),
     scale: async (uid, members) => {
       const wanted = await membersWanted(uid, members, { store, launcher });

@@ -1,6 +1,7 @@
 import type { Log } from "@shardwright/service";
 import { effectsDue } from "./core/erasure.ts";
-import type { Effect, Outcome } from "./core/state.ts";
+import type { Outcome } from "./core/events.ts";
+import type { Effect } from "./core/state.ts";
 import { type PerformWorld, perform } from "./perform.ts";
 import type { JobRecord } from "./ports.ts";
 

@@ -1,7 +1,8 @@
 import { Fault } from "@shardwright/job/faults";
 import type { Log } from "@shardwright/service";
 import { consumedSha256 } from "./consumed.ts";
-import type { Effect, Outcome } from "./core/state.ts";
+import type { Outcome } from "./core/events.ts";
+import type { Effect } from "./core/state.ts";
 import { memberToken } from "./member-token.ts";
 import type { Checkpoints, JobHistory, JobRecord, Launcher } from "./ports.ts";
 

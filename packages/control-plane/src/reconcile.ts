@@ -1,12 +1,8 @@
 import type { Log } from "@shardwright/service";
+import type { JobEvent } from "./core/events.ts";
 import { decide } from "./core/lifecycle.ts";
-import {
-  type GenerationRow,
-  type JobEvent,
-  type JobState,
-  liveOf,
-  type Policy,
-} from "./core/state.ts";
+import type { Policy } from "./core/policy.ts";
+import { type GenerationRow, type JobState, liveOf } from "./core/state.ts";
 import { projectStatus } from "./core/view.ts";
 import type { Measures } from "./measures.ts";
 import type { EventDraft, JobRecord, JobStore } from "./ports.ts";

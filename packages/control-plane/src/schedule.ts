@@ -1,7 +1,8 @@
 import { memberName } from "@shardwright/job";
 import { type Holding, scheduleCycle, type WaitingJob, withHoldings } from "@shardwright/scheduler";
+import type { JobEvent } from "./core/events.ts";
 import { holdsMembers } from "./core/ledger.ts";
-import { type JobEvent, liveOf } from "./core/state.ts";
+import { liveOf } from "./core/state.ts";
 import type { CycleFacts, Measures } from "./measures.ts";
 import type { JobRecord, JobStore, Launcher } from "./ports.ts";
 

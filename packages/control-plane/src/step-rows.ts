@@ -1,6 +1,6 @@
 import type { MeasureView } from "@shardwright/job/accounts";
 import type { StepReport } from "@shardwright/proto";
-import type { StepFacts } from "./core/state.ts";
+import type { StepFacts } from "./core/events.ts";
 import {
   addStep,
   NO_RANK_STEP,

@@ -1,13 +1,13 @@
 /** How a job ends: hashed and exported, or failed or cancelled; what is left to clean up. */
 
 import type { Reason } from "@shardwright/job";
+import type { JobEvent } from "./events.ts";
 import { newestCommit } from "./saves.ts";
 import {
   type Decision,
   type Effect,
   type In,
   type JobBase,
-  type JobEvent,
   type JobState,
   liveOf,
 } from "./state.ts";

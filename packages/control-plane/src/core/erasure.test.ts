@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { after, queued, training } from "../../../../test/support/training-job.ts";
 import { effectsDue, erasureOf } from "./erasure.ts";
+import type { JobEvent } from "./events.ts";
 import { decide } from "./lifecycle.ts";
-import { type JobEvent, type JobState, POLICY_DEFAULT } from "./state.ts";
+import { POLICY_DEFAULT } from "./policy.ts";
+import type { JobState } from "./state.ts";
 
 const forget: JobEvent = { kind: "delete", checkpoints: false };
 const forgetAll: JobEvent = { kind: "delete", checkpoints: true };

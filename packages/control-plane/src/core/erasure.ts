@@ -3,7 +3,8 @@
  * last, when nothing else of the job is left to do; it takes the checkpoints before the row that remembers them.
  */
 import { end } from "./ending.ts";
-import type { Decision, Effect, JobEvent, JobState } from "./state.ts";
+import type { JobEvent } from "./events.ts";
+import type { Decision, Effect, JobState } from "./state.ts";
 import { stay } from "./turn.ts";
 
 type Erase = Extract<Effect, { readonly kind: "erase" }>;

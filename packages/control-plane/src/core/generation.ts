@@ -7,9 +7,10 @@ import {
   planTransfer,
   STATE_BYTES_PER_ELEMENT,
 } from "@shardwright/planner";
+import type { HeadAnswer } from "./events.ts";
 import { type Candidate, chooseSource } from "./resume.ts";
 import { newestStep, snapshotSource } from "./snapshots.ts";
-import type { GenerationPlan, HeadAnswer, JobFacts, Live, Seat, Source } from "./state.ts";
+import type { GenerationPlan, JobFacts, Live, Seat, Source } from "./state.ts";
 
 type SnapshotSource = Extract<Source, { readonly kind: "snapshot" }>;
 

@@ -2,15 +2,11 @@ import type { BlockMap } from "@shardwright/planner";
 import { expect, it } from "vitest";
 import { after, facts, training } from "../../../../test/support/training-job.ts";
 import { directivesFor } from "./directives.ts";
+import type { JobEvent, MemberEvent } from "./events.ts";
 import { NOTHING_SPENT } from "./failure.ts";
 import { decide } from "./lifecycle.ts";
-import {
-  type JobEvent,
-  type JobState,
-  type Live,
-  type MemberEvent,
-  POLICY_DEFAULT,
-} from "./state.ts";
+import { POLICY_DEFAULT } from "./policy.ts";
+import type { JobState, Live } from "./state.ts";
 
 const liveOf = (state: JobState): Live => {
   if (!("live" in state) || state.live === null) throw new Error("not active");

@@ -1,8 +1,10 @@
 /** Planned departures: a member that gives notice hands over what only it holds, then another takes its slot. */
+
+import type { MemberEvent } from "./events.ts";
 import { relaunch } from "./members.ts";
 import { partakers } from "./prepared.ts";
 import { abortSaveOf } from "./saves.ts";
-import type { GenerationPlan, MemberEvent, MemberState } from "./state.ts";
+import type { GenerationPlan, MemberState } from "./state.ts";
 import { change, changeMember, memberOf, type Turn, tell, want } from "./turn.ts";
 
 /** Notice of a member: asked by a signal, its node is drained or preempted. It trains on until it is released. */

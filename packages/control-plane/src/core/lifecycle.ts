@@ -3,6 +3,7 @@
 import type { Reason } from "@shardwright/job";
 import { baseOf, end, whileEnded, whileFinishing } from "./ending.ts";
 import { onDelete } from "./erasure.ts";
+import type { HeadAnswer, JobEvent, MemberEvent, Outcome } from "./events.ts";
 import { NOTHING_SPENT } from "./failure.ts";
 import { advanceFormation, giveUpMember } from "./formation.ts";
 import { onLeaving } from "./leaving.ts";
@@ -22,6 +23,7 @@ import {
   onScale,
   pay,
 } from "./members.ts";
+import type { Policy } from "./policy.ts";
 import {
   beginWhenRecorded,
   checkSaveDeadline,
@@ -35,19 +37,7 @@ import {
   takeCommit,
 } from "./saves.ts";
 import { onSnapshots } from "./snapshots.ts";
-import {
-  type Decision,
-  type Effect,
-  type HeadAnswer,
-  type In,
-  type JobEvent,
-  type JobState,
-  type Live,
-  liveOf,
-  type MemberEvent,
-  type Outcome,
-  type Policy,
-} from "./state.ts";
+import { type Decision, type Effect, type In, type JobState, type Live, liveOf } from "./state.ts";
 import { tallyDecision } from "./tally.ts";
 import { beginTurn, change, drop, memberOf, stay, type Turn, tell, want } from "./turn.ts";
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { HANG_MS_DEFAULT, hangAfterMs, judgeSilence } from "./liveness.ts";
-import { type MemberState, POLICY_DEFAULT } from "./state.ts";
+import { POLICY_DEFAULT } from "./policy.ts";
+import type { MemberState } from "./state.ts";
 
 const policy = { ...POLICY_DEFAULT, silenceMs: 10_000, launchMs: 60_000 };
 

@@ -1,5 +1,7 @@
 /** Silence: unknown is not failed. Only what others wait for is ever given up, and a hang names its rank. */
-import type { MemberState, Policy } from "./state.ts";
+
+import type { Policy } from "./policy.ts";
+import type { MemberState } from "./state.ts";
 
 /** A rank that says nothing for this long hangs, where nobody set another limit. */
 export const HANG_MS_DEFAULT = 30_000;

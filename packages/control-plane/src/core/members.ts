@@ -1,8 +1,10 @@
 /** What members say of themselves and their ranks, and what losing one means. */
+
+import type { MemberEvent } from "./events.ts";
 import { judgeFailure, RESTART } from "./failure.ts";
 import { discardPrepared, evidenceFault, partakers } from "./prepared.ts";
 import { abortHalfStaged, abortSaveOf } from "./saves.ts";
-import type { Effect, JobFacts, Live, MemberEvent, MemberState, RankSlot, Seat } from "./state.ts";
+import type { Effect, JobFacts, Live, MemberState, RankSlot, Seat } from "./state.ts";
 import { change, changeMember, changeRanks, memberOf, type Turn, tell, want } from "./turn.ts";
 
 // More ends than this are not outstanding at once, even when every rank dies again and again.

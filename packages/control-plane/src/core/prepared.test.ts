@@ -1,7 +1,8 @@
 import { mapBlocks, planTransfer, STATE_BYTES_PER_ELEMENT } from "@shardwright/planner";
 import { describe, expect, it } from "vitest";
+import type { Evidence } from "./events.ts";
 import { evidenceFault } from "./prepared.ts";
-import type { Evidence, PreparedGeneration, Seat } from "./state.ts";
+import type { PreparedGeneration, Seat } from "./state.ts";
 
 // Two ranks hold 16 blocks without copies; a third joins and takes its share.
 const space = { elements: 16 * 8192, blockElements: 8192, copies: 1 };

@@ -1,7 +1,8 @@
 /** A generation that is prepared: giving it up, and checking what its members say they hold. */
 import type { Reason } from "@shardwright/job";
 import { heldBlocks, ownedBlocks } from "@shardwright/planner";
-import type { Evidence, GenerationPlan, PreparedGeneration, Seat, Source } from "./state.ts";
+import type { Evidence } from "./events.ts";
+import type { GenerationPlan, PreparedGeneration, Seat, Source } from "./state.ts";
 import { change, type Turn, tell } from "./turn.ts";
 
 /** A generation given up is remembered this long: a member that was away must still hear of it. */

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { after, progress, training } from "../../../../test/support/training-job.ts";
 import { directivesFor } from "./directives.ts";
+import type { JobEvent, MemberEvent } from "./events.ts";
 import { decide } from "./lifecycle.ts";
-import { type JobEvent, type JobState, type MemberEvent, POLICY_DEFAULT } from "./state.ts";
+import { POLICY_DEFAULT } from "./policy.ts";
+import type { JobState } from "./state.ts";
 
 const staged = (member: string, step: number, generation = 1): MemberEvent => ({
   kind: "staged",

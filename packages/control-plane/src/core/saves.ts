@@ -1,5 +1,7 @@
 /** Saves of one job: one in flight, decided once, remembered until every member has heard. */
-import type { DecidedSave, Effect, Live, MemberEvent, Outcome, SaveState } from "./state.ts";
+
+import type { MemberEvent, Outcome } from "./events.ts";
+import type { DecidedSave, Effect, Live, SaveState } from "./state.ts";
 import { change, drop, type Turn, tell, want } from "./turn.ts";
 
 type Of<K extends MemberEvent["kind"]> = Extract<MemberEvent, { readonly kind: K }>;

@@ -10,12 +10,12 @@ import {
   SNAPSHOT_COPIES,
   STATE_BYTES_PER_ELEMENT,
 } from "@shardwright/planner";
+import type { MemberEvent } from "./events.ts";
 import type {
   CommittedGeneration,
   GenerationPlan,
   LineEntry,
   Live,
-  MemberEvent,
   MemberState,
   SnapshotHolding,
   Source,

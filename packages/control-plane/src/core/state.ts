@@ -2,7 +2,7 @@
  * Everything the control plane knows of one job, as plain JSON: it is what the journal keeps, so it holds no
  * Date, Map or bigint. `decide` is the only writer.
  */
-import type { JobSpec, MeasureView, Reason } from "@shardwright/job";
+import type { JobSpec, Reason } from "@shardwright/job";
 import type {
   BlockMap,
   BlockSpan,
@@ -11,6 +11,7 @@ import type {
   ParallelPlan,
   TransferPlan,
 } from "@shardwright/planner";
+import type { HeadAnswer, StepFacts } from "./events.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Tallies } from "./tally.ts";
 
@@ -350,145 +351,6 @@ export interface JobBase {
   readonly sinceMs: number;
 }
 
-export type HeadAnswer =
-  | { readonly kind: "none" }
-  | {
-      readonly kind: "commit";
-      readonly commit: string;
-      readonly step: number;
-      readonly directory: string;
-    };
-
-/** What happened. Messages of members carry (member, incarnation); those of another one are dropped. */
-export type JobEvent =
-  | { readonly kind: "tick" }
-  | { readonly kind: "waits"; readonly reason: Reason }
-  | {
-      readonly kind: "placed";
-      readonly members: readonly { name: string; node: string }[];
-      readonly reason: Reason;
-    }
-  | { readonly kind: "cancel" }
-  /** Forget the job, and its checkpoints where they are wanted gone. */
-  | { readonly kind: "delete"; readonly checkpoints: boolean }
-  /** The control plane stops cleanly, and the members with it: nothing is held until it is back. */
-  | { readonly kind: "parked" }
-  /** Every member that is wanted from now on, by slot. */
-  | { readonly kind: "scale"; readonly members: readonly { name: string; node: string }[] }
-  | { readonly kind: "stepped"; readonly step: number; readonly facts: StepFacts | null }
-  | { readonly kind: "settled"; readonly effectId: string; readonly outcome: Outcome }
-  | MemberEvent;
-
-export type MemberEvent = { readonly member: string; readonly incarnation: number } & (
-  | {
-      readonly kind: "hello";
-      readonly pid: number;
-      readonly loaded: boolean;
-      readonly runningGeneration: number;
-    }
-  | { readonly kind: "loading"; readonly doing: string }
-  | {
-      readonly kind: "loaded";
-      readonly facts: JobFacts;
-      readonly ranks: readonly { localRank: number; pid: number; holding: Holding | null }[];
-    }
-  | {
-      readonly kind: "ready";
-      readonly generation: number;
-      readonly evidence: readonly Evidence[];
-      readonly seconds: number;
-    }
-  | { readonly kind: "generationFailed"; readonly generation: number; readonly reason: Reason }
-  | {
-      readonly kind: "interrupted";
-      readonly generation: number;
-      readonly ranks: readonly { localRank: number; pid: number; holding: Holding }[];
-    }
-  | {
-      readonly kind: "rankExit";
-      readonly localRank: number;
-      readonly pid: number;
-      readonly cause: string;
-      readonly sentence: string;
-      readonly respawning: boolean;
-    }
-  | {
-      readonly kind: "staged";
-      readonly generation: number;
-      readonly step: number;
-      readonly trigger: "periodic" | "final";
-    }
-  | { readonly kind: "wrote"; readonly key: SaveKeyState; readonly prepared: PreparedWriter }
-  | {
-      readonly kind: "saveFailed";
-      readonly key: SaveKeyState;
-      readonly writer: number;
-      readonly reason: Reason;
-    }
-  | { readonly kind: "finished"; readonly generation: number; readonly step: number }
-  | { readonly kind: "snapshots"; readonly snapshots: readonly SnapshotHolding[] }
-  | { readonly kind: "hung"; readonly localRank: number; readonly sentence: string }
-  | { readonly kind: "leaving"; readonly why: string }
-  | { readonly kind: "streamLost" }
-  | { readonly kind: "gone"; readonly cause: "node" | "restart"; readonly sentence: string }
-);
-
-/** The last step as its ranks reported it, for people. */
-export interface StepFacts {
-  readonly loss: number;
-  readonly gradNorm: number;
-  readonly learningRate: number;
-  /** Of the step. */
-  readonly seconds: number;
-  /** Learned, and all, tokens since the job began. */
-  readonly trainedTokens: number;
-  readonly processedTokens: number;
-  /** Over the last batches of steps. */
-  readonly meanSeconds: number;
-  readonly tokensPerSecond: number;
-  readonly measured: MeasureView;
-  readonly atMs: number;
-}
-
-/** What a rank really has; checked against the map before a generation is committed. */
-export interface Evidence {
-  readonly rank: number;
-  readonly ownedBlocks: number;
-  readonly replicaBlocks: number;
-  readonly version: number;
-  /** Of state, to and from other ranks; parameters and checksums are not among them. */
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-}
-
-/** What became of an effect. `failed` is tried again by the shell unless it says `final`. */
-export type Outcome =
-  | { readonly kind: "done" }
-  | { readonly kind: "failed"; readonly reason: Reason }
-  | { readonly kind: "store"; readonly host: string; readonly port: number }
-  | { readonly kind: "head"; readonly head: HeadAnswer }
-  | {
-      readonly kind: "begun";
-      readonly begun: NonNullable<SaveState["begun"]>;
-      /** Of this very save, when it is committed already: nothing is written again. */
-      readonly commit: string | null;
-    }
-  /** What the checkpoint-manager says to an abort: the commit when it came too late, null when it is aborted. */
-  | { readonly kind: "abortAnswered"; readonly commit: string | null }
-  | {
-      readonly kind: "save";
-      readonly status: "waiting" | "committed" | "aborted";
-      readonly commit: string;
-      readonly reason: Reason;
-    }
-  | {
-      readonly kind: "hashes";
-      readonly weightsSha256: string;
-      readonly stateSha256: string;
-      readonly consumedSha256: string;
-    }
-  | { readonly kind: "exported"; readonly location: string };
-
 /** An event for people, with the step and generation it belongs to. */
 export interface Told {
   readonly reason: Reason;
@@ -512,39 +374,3 @@ export interface GenerationRow {
   readonly source: string;
   readonly committedMs: number;
 }
-
-/** Waits and limits; defaults in `POLICY_DEFAULT`. Milliseconds unless the name says otherwise. */
-export interface Policy {
-  /** From the first loaded member on, others are waited for at most this long. */
-  readonly stragglerWaitMs: number;
-  readonly formationTimeoutMs: number;
-  readonly formationTriesMax: number;
-  readonly formationBackoffMs: number;
-  /** A member whose stream is broken counts as lost after this, when its peers wait for it. */
-  readonly silenceMs: number;
-  /** A member that was never heard, or does not load, is lost after this. */
-  readonly launchMs: number;
-  readonly saveDeadlineMs: number;
-  /** Budgets are given back after so many further steps. */
-  readonly refundSteps: number;
-  readonly decidedSavesKept: number;
-  /** A living member that does not say where its ranks stopped is given up after this. */
-  readonly boundaryWaitMs: number;
-}
-
-export const POLICY_DEFAULT: Policy = {
-  // Members of one machine load within seconds of one another; a slow disk takes longer.
-  stragglerWaitMs: 120_000,
-  formationTimeoutMs: 60_000,
-  formationTriesMax: 8,
-  formationBackoffMs: 200,
-  // Three missed beats, then some: the agent reconnects with a backoff of at most 10 s.
-  silenceMs: 12_000,
-  // Loading a large model from a slow disk; longer is a hang.
-  launchMs: 900_000,
-  saveDeadlineMs: 1_800_000,
-  refundSteps: 50,
-  decidedSavesKept: 8,
-  // A rank stops at the end of its step at the latest; hung ones are named by their agent before that.
-  boundaryWaitMs: 300_000,
-};

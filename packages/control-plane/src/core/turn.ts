@@ -1,5 +1,6 @@
 /** One decision in the making: local to a call of `decide`, never kept. */
 import type { Reason } from "@shardwright/job";
+import type { Policy } from "./policy.ts";
 import type {
   Decision,
   Effect,
@@ -8,7 +9,6 @@ import type {
   JobState,
   Live,
   MemberState,
-  Policy,
   RankSlot,
   Told,
 } from "./state.ts";

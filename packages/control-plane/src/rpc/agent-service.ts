@@ -1,8 +1,9 @@
 import { Fault } from "@shardwright/job/faults";
 import type { Beat, SessionRequest, SessionResponse } from "@shardwright/proto";
 import type { Caller, Log } from "@shardwright/service";
+import type { MemberEvent } from "../core/events.ts";
 import { hangAfterMs } from "../core/liveness.ts";
-import { liveOf, type MemberEvent } from "../core/state.ts";
+import { liveOf } from "../core/state.ts";
 import type { MemberLogs } from "../member-logs.ts";
 import { type MemberClaims, readMemberToken } from "../member-token.ts";
 import type { JobRecord } from "../ports.ts";

@@ -2,7 +2,8 @@
 
 import { layoutFromWire } from "@shardwright/planner";
 import type { RankHolding, SaveKey, SessionRequest, StepReport } from "@shardwright/proto";
-import type { Holding, JobFacts, MemberEvent, SaveKeyState } from "../core/state.ts";
+import type { MemberEvent } from "../core/events.ts";
+import type { Holding, JobFacts, SaveKeyState } from "../core/state.ts";
 import type { RankStep } from "../core/step-measure.ts";
 import type { LaneRow } from "../ports.ts";
 
