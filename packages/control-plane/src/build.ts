@@ -57,6 +57,8 @@ export interface ControlPlaneConfig {
   readonly ranksMax?: number;
   /** A rank that its agent has not heard for so long hangs [ms]; absent = 30 s. */
   readonly hangMs?: number;
+  /** From SIGTERM to a member's end when nobody takes over [ms]; null or absent = the agent's own default. */
+  readonly leaveGraceMs?: number | null;
   readonly clock?: Clock;
   /** Who starts members; absent = they are processes of this machine. */
   readonly launcher?: Launcher;
@@ -157,7 +159,7 @@ function launcherOf(config: ControlPlaneConfig, clock: Clock, address: () => str
   const { python, pythonPath, dataDirectory } = config;
   return createLocalLauncher({
     dataDirectory,
-    agentCommand: [python, "-m", "shardwright_trainer.agent.main"],
+    agentCommand: agentCommand(python, config.leaveGraceMs ?? null),
     storeCommand: [python, "-m", "shardwright_trainer.agent.store"],
     environment: memberEnvironment(pythonPath),
     controlPlaneAddress: address,
@@ -193,6 +195,12 @@ function sessionsOf(launcher: Launcher): Sessions {
       workDirectory: launcher.workDirectory(record.uid),
     }),
   });
+}
+
+function agentCommand(python: string, leaveGraceMs: number | null): [string, ...string[]] {
+  const command: [string, ...string[]] = [python, "-m", "shardwright_trainer.agent.main"];
+  if (leaveGraceMs !== null) command.push("--leave-grace-seconds", String(leaveGraceMs / 1000));
+  return command;
 }
 
 interface Door {

@@ -61,7 +61,7 @@ it("says when nobody serves the data directory", async () => {
 it("knows its faults", async () => {
   const { exit, err } = await shardctl(aDirectory(), "chaos", "tone", "kill-rnak");
   expect(exit).toBe(EXIT.usage);
-  expect(err).toContain("kill-rank, stop-rank, kill-member, restart-control-plane");
+  expect(err).toContain("kill-rank, stop-rank, slow, kill-member, restart-control-plane");
 });
 
 /** A process of its own that holds the directory: locks of one process do not exclude each other. */

@@ -5,6 +5,7 @@ import { embeddedServer } from "../chaos/embedded.ts";
 import { type Goal, standOf, untilRecovered } from "../chaos/recovery.ts";
 import { checkUp, killUp, startUp } from "../chaos/restart.ts";
 import { seededChance } from "../chaos/seeded.ts";
+import { FACTOR_MAX, slowDown } from "../chaos/slowness.ts";
 import { type Strike, strike } from "../chaos/strike.ts";
 import { memberVictim, rankVictim, type Victim } from "../chaos/victim.ts";
 import type { ServerFile } from "../context.ts";
@@ -14,10 +15,13 @@ import { seconds } from "../render/duration.ts";
 import { visible } from "../render/escape.ts";
 import { type Jobs, withJobs } from "../rpc/jobs.ts";
 
-const FAULTS = ["kill-rank", "stop-rank", "kill-member", "restart-control-plane"] as const;
+const FAULTS = ["kill-rank", "stop-rank", "slow", "kill-member", "restart-control-plane"] as const;
 type Fault = (typeof FAULTS)[number];
 
 const STOP_MS_DEFAULT = 2_000;
+// Long enough for some steps of a small model, so that the job can notice who is slow.
+const SLOW_MS_DEFAULT = 30_000;
+const SLOW_FACTOR_DEFAULT = 3;
 // A member that is replaced loads the model again: minutes for a large one on a slow disk.
 const TIMEOUT_MS_DEFAULT = 300_000;
 // Steps until here are asked for when a seed is made up; small numbers are easy to type again.
@@ -97,6 +101,8 @@ function aimOf(fault: Fault, scene: Scene): Aim {
       return killing(memberOf(scene), scene);
     case "stop-rank":
       return stopping(rankOf(scene), scene);
+    case "slow":
+      return slowing(rankOf(scene), scene);
     case "restart-control-plane":
       return restarting(scene);
     default:
@@ -137,6 +143,35 @@ function stopping(victim: Victim, { call }: Scene): Aim {
       return { deed, atMs, goal: { kind: "next step", beyond } };
     },
   };
+}
+
+/** Slower, never silent: its peers wait for it in every step until the job gives it less to do. */
+function slowing(victim: Victim, { call }: Scene): Aim {
+  const { io, flags } = call;
+  const forMs = flags.duration("for") ?? SLOW_MS_DEFAULT;
+  const factor = factorOf(call);
+  const how = `${factor} times slower for ${seconds(forMs / 1000)}`;
+  return {
+    intention: `make ${victim.label} (${pidsOf(victim)}) ${how}`,
+    act: async (look) => {
+      const atMs = io.now();
+      const pids = struck(await slowDown(victim, { factor, forMs, now: io.now }));
+      const beyond = standOf(await look()).step;
+      const deed = `${victim.label} ${how} (${spelled(pids)})`;
+      return { deed, atMs, goal: { kind: "next step", beyond } };
+    },
+  };
+}
+
+function factorOf({ flags }: Invocation): number {
+  const text = flags.text("factor");
+  if (text === undefined) return SLOW_FACTOR_DEFAULT;
+  const factor = Number(text);
+  if (factor > 1 && factor <= FACTOR_MAX) return factor;
+  throw new Refusal(
+    EXIT.usage,
+    `--factor ${text}: expected a number above 1, at most ${FACTOR_MAX}`,
+  );
 }
 
 function restarting({ call, server, job }: Scene): Aim {

@@ -18,19 +18,28 @@ const POLL_MS = 50;
 // Ranks beat every second.
 const HANG_MS_MIN = 1_000;
 const HANG_MS_MAX = 30_000;
+// Less than a second is no time to hand anything over; who waits for hours wants `scale`.
+const LEAVE_GRACE_MS_MIN = 1_000;
+const LEAVE_GRACE_MS_MAX = 3_600_000;
 
 /** Runs the control plane of a data directory, here or in the background. */
 export async function run(call: Invocation): Promise<ExitCode> {
   const { io } = call;
-  const hangMs = hangMsOf(call);
+  const limits = { hangMs: hangMsOf(call), leaveGraceMs: leaveGraceMsOf(call) };
   // Before anything is held, in the foreground: it may take minutes, and it shows progress.
   const python = await ensurePython((line) => io.err(`${line}\n`));
-  return call.flags.on("detach") ? await detach(call) : await serve(call, { python, hangMs });
+  return call.flags.on("detach") ? await detach(call) : await serve(call, { python, limits });
+}
+
+interface Limits {
+  readonly hangMs: number;
+  /** null: the agent's own. */
+  readonly leaveGraceMs: number | null;
 }
 
 async function serve(
   call: Invocation,
-  { python, hangMs }: { readonly python: string; readonly hangMs: number },
+  { python, limits }: { readonly python: string; readonly limits: Limits },
 ): Promise<ExitCode> {
   const { io, settings, flags } = call;
   const { dataDir } = settings;
@@ -57,7 +66,7 @@ async function serve(
       token: held.token,
       port,
       metricsPort: flags.count("metrics-port") ?? 0,
-      hangMs,
+      ...limits,
       log,
     });
     // 3. Ready: now other verbs find us.
@@ -125,6 +134,14 @@ function hangMsOf({ flags }: Invocation): number {
   });
 }
 
+function leaveGraceMsOf({ flags }: Invocation): number | null {
+  const ms = flags.duration("leave-grace");
+  if (ms === undefined || (ms >= LEAVE_GRACE_MS_MIN && ms <= LEAVE_GRACE_MS_MAX)) return ms ?? null;
+  throw new Refusal(EXIT.usage, `--leave-grace ${ms / 1000}s is out of range`, {
+    why: "expected 1s to 1h",
+  });
+}
+
 /** Starts `up` in the background and returns when it is ready; its words go to up.log. */
 async function detach(call: Invocation): Promise<ExitCode> {
   const { io, settings, flags } = call;
@@ -136,7 +153,7 @@ async function detach(call: Invocation): Promise<ExitCode> {
   const from = fstatSync(log).size;
   const entry = join(repositoryRoot(), "packages", "cli", "bin", "shardctl");
   const args = [entry, "up", "--data-dir", dataDir];
-  for (const name of ["port", "metrics-port", "hang-after"]) {
+  for (const name of ["port", "metrics-port", "hang-after", "leave-grace"]) {
     const value = flags.text(name);
     if (value !== undefined) args.push(`--${name}`, value);
   }

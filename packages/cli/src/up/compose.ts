@@ -18,6 +18,8 @@ export interface ComposeOptions {
   readonly metricsPort: number;
   /** A rank that was not heard for so long hangs [ms]; absent = 30 s. */
   readonly hangMs?: number;
+  /** How long a member that was asked to leave waits for somebody to take over [ms]; null or absent = the agent's own. */
+  readonly leaveGraceMs?: number | null;
   readonly log: Log;
 }
 
@@ -94,6 +96,7 @@ export async function compose(
         log: log.child({ part: "control-plane" }),
         meter,
         ...(options.hangMs === undefined ? {} : { hangMs: options.hangMs }),
+        leaveGraceMs: options.leaveGraceMs ?? null,
       }),
     );
     // 3. Who watches it.
