@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, tmpdir } from "node:os";
+import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -46,6 +46,9 @@ const sizes = (values.sizes ?? (values.short ? SIZES_SHORT : SIZES)).split(",").
 });
 const seconds = Number(values.seconds ?? (values.short ? 4 : 20));
 const stepSeconds = Number(values["step-seconds"] ?? (values.short ? 1 : 5));
+
+// What else ran: the figures are of a machine that did both.
+const LOAD_BEFORE = loadavg();
 
 interface Size {
   readonly members: number;
@@ -357,7 +360,11 @@ const result = {
   date: new Date().toISOString(),
   commit,
   node: process.version,
-  machine: { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism() },
+  machine: {
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: availableParallelism(),
+    loadAverageBefore: LOAD_BEFORE,
+  },
   beatSeconds: BEAT_MS / 1000,
   stepSeconds,
   figures,

@@ -12,6 +12,7 @@ import type {
 } from "../../packages/control-plane/src/ports.ts";
 import { ANSWER_KEPT_MS, type Journal } from "../../packages/control-plane/src/store/journal.ts";
 import { aDocument, aPlan, aSpec } from "../support/job-builder.ts";
+import { training } from "../support/training-job.ts";
 
 export interface JournalUnderTest {
   /** An empty journal on the first call of a test; after `close`, the same one again where it is durable. */
@@ -201,6 +202,38 @@ export function journalContract(name: string, make: () => Promise<JournalUnderTe
         revision: 2,
         sequence: 2,
       });
+    });
+
+    test("what seldom changes of a state and what often does are those saved last", async () => {
+      let record = await created();
+      const next = async (state: JobState): Promise<void> => {
+        const saved = await journal.save(change(record, { state }));
+        if (!saved.saved) throw new Error("nobody else saves");
+        expect(await journal.load(record.uid)).toEqual(saved.record);
+        record = saved.record;
+      };
+      const state = { ...training(), uid: record.uid };
+      if (state.phase !== "active") throw new Error("a job that trains is active");
+      const { live } = state;
+      await next(state);
+      await next({ ...state, live: { ...live, step: 11 } });
+      const committed = live.committed && { ...live.committed, mode: "pausing" as const };
+      await next({ ...state, live: { ...live, step: 12, committed } });
+      await next({ ...state, live: { ...live, step: 13, committed } });
+      // One part alone, each of them.
+      await next(state);
+      await next({ ...state, live: { ...live, facts: null } });
+      await next(state);
+      await next({ ...state, live: { ...live, plan: { ...live.plan, blockElements: 4_096 } } });
+      await next(state);
+      await next({ ...state, submittedPlan: { ...state.submittedPlan, blockElements: 4_096 } });
+      await next(state);
+      await next({ ...state, spec: { ...state.spec, seed: 99 } } as JobState);
+      if (!subject.isDurable) return;
+      await journal.close();
+      journal = await subject.open(() => now);
+      expect(await journal.load(record.uid)).toEqual(record);
+      await next({ ...state, live: { ...live, step: 14 } });
     });
 
     test("lists by name in pages, per tenant or over all", async () => {

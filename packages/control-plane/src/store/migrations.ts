@@ -1,9 +1,10 @@
 import { JOURNAL_TABLES } from "./migrations/0001-journal.ts";
 import { openBooks } from "./migrations/0002-books.ts";
+import { SETTLED_STATE } from "./migrations/0003-settled-state.ts";
 import type { Queries, SqlDatabase } from "./sql-database.ts";
 
 /** In the order they are applied; one that was released never changes. */
-const MIGRATIONS: readonly (readonly Statement[])[] = [JOURNAL_TABLES, [openBooks]];
+const MIGRATIONS: readonly (readonly Statement[])[] = [JOURNAL_TABLES, [openBooks], SETTLED_STATE];
 
 /** SQL, or a change that reads what it writes. */
 type Statement = string | ((queries: Queries) => Promise<void>);

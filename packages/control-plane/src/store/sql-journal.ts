@@ -16,6 +16,7 @@ import {
   laneDiffers,
   splitCursor,
 } from "./journal.ts";
+import { changingText, isSettledSame, type Settled, settledOf, stateOf } from "./settled-state.ts";
 import type { Queries, Row, SqlDatabase } from "./sql-database.ts";
 
 // Rows of one read; larger answers are read page by page.
@@ -33,6 +34,8 @@ class SqlJournal implements Journal {
   private readonly database: SqlDatabase;
   private readonly bulletin: Bulletin;
   private readonly now: () => number;
+  /** What stands in the settled column, as far as this process has written it; by job that is not over. */
+  private readonly settled = new Map<string, Settled>();
 
   constructor(database: SqlDatabase, bulletin: Bulletin, now: () => number) {
     this.database = database;
@@ -106,6 +109,9 @@ class SqlJournal implements Journal {
   }
 
   async save(change: JobChange): ReturnType<JobStore["save"]> {
+    const settled = settledOf(change.state);
+    // Who saves has read what was written last, so the same objects are what the column holds.
+    const written = this.settled.get(change.uid);
     const record = await this.database.write(async (queries) => {
       // Not the state that is about to be replaced: it is large, and reading it would cost as much as writing it.
       const row = await queries.get(
@@ -122,11 +128,15 @@ class SqlJournal implements Journal {
           finished_ms = $5, is_final = $6 WHERE uid = $1`,
         change.uid,
         last,
-        JSON.stringify(state),
+        changingText(state),
         JSON.stringify(status),
         finishedMs,
         isFinal(state) ? 1 : 0,
       );
+      if (written === undefined || !isSettledSame(written, settled)) {
+        const text = JSON.stringify(settled);
+        await queries.run("UPDATE jobs SET settled = $2 WHERE uid = $1", change.uid, text);
+      }
       await insertEvents(queries, before, { events: change.events, last });
       if (change.generation !== null) await putGeneration(queries, change.uid, change.generation);
       return {
@@ -139,6 +149,8 @@ class SqlJournal implements Journal {
       };
     });
     if (record === null) return { saved: false };
+    if (isFinal(record.state)) this.settled.delete(record.uid);
+    else this.settled.set(record.uid, settled);
     this.bulletin.changed(record.uid, record.sequence);
     return { saved: true, record };
   }
@@ -153,6 +165,7 @@ class SqlJournal implements Journal {
       }
       return { uid, tenant: String(job["tenant"]), name: String(job["name"]), sequence };
     });
+    this.settled.delete(uid);
     if (removal !== null) this.bulletin.removed(removal);
   }
 
@@ -243,7 +256,7 @@ class SqlJournal implements Journal {
 }
 
 const SELECT_JOB = `SELECT uid, tenant, name, revision, sequence, created_ms, finished_ms, document,
-  state, status FROM jobs`;
+  state, settled, status FROM jobs`;
 
 /** Takes `count` numbers of the journal-wide sequence and returns the last of them. */
 async function allocate(queries: Queries, count: number): Promise<number> {
@@ -329,9 +342,13 @@ function asRecord(row: Row): JobRecord {
     revision: Number(row["revision"]),
     sequence: Number(row["sequence"]),
     finishedMs: row["finished_ms"] === null ? null : Number(row["finished_ms"]),
-    state: JSON.parse(String(row["state"])) as JobRecord["state"],
+    state: stateOf(String(row["state"]), textOrNull(row["settled"])),
     status: JSON.parse(String(row["status"])) as JobRecord["status"],
   };
+}
+
+function textOrNull(value: Row[string] | undefined): string | null {
+  return value === null || value === undefined ? null : String(value);
 }
 
 function asEvent(row: Row): EventRow {
