@@ -1,6 +1,10 @@
+import { quoted } from "@shardwright/job/units";
 import { EXIT, Refusal } from "./exit.ts";
 import { isJobKind, isJobName } from "./invocation.ts";
 import type { Verb } from "./verb.ts";
+
+// Enough to recognise a word by.
+const CHARACTERS_SHOWN = 40;
 
 /** Words of a verb that name a job: `<job>`, `[job]`, and `[name]` after a kind. */
 const JOB_WORD = /^[<[](job|name)[\]>]$/;
@@ -28,7 +32,7 @@ export function refuseExcess(verb: Verb, words: readonly string[], program: stri
   const takesJob = verb.args.some((argument) => /job/.test(argument));
   throw new Refusal(
     EXIT.usage,
-    `too many words: ${excess.map((word) => JSON.stringify(word)).join(", ")}`,
+    `too many words: ${excess.map((word) => `"${quoted(word, CHARACTERS_SHOWN)}"`).join(", ")}`,
     {
       why: `usage: ${usage}${takesJob ? "; a job is NAME, job/NAME or job NAME" : ""}`,
       next: `${program} ${verb.path.join(" ")} --help`,

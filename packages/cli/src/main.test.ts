@@ -102,6 +102,12 @@ describe("main", () => {
     );
   });
 
+  it("does not repeat a word without end", async () => {
+    const { err } = await shardctl(`delete x ${"y".repeat(10_000)}`);
+    expect(err).toContain(`too many words: "${"y".repeat(20)}`);
+    expect(err.length).toBeLessThan(300);
+  });
+
   it("says in three lines that nobody serves the data directory", async () => {
     const { exit, err } = await shardctl("get jobs");
     expect(exit).toBe(EXIT.unreachable);

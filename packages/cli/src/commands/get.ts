@@ -7,7 +7,7 @@ export async function run(call: Invocation): Promise<ExitCode> {
   const [first = "", second] = call.args;
   const slash = first.indexOf("/");
   if (slash >= 0 && second !== undefined) {
-    throw new Refusal(EXIT.usage, `too many words: "${second}"`, {
+    throw new Refusal(EXIT.usage, `too many words: "${second.slice(0, 40)}"`, {
       why: `"${first}" names one already`,
       next: "shardctl get --help",
     });
