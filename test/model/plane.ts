@@ -95,7 +95,7 @@ export function record(world: ModelWorld, agent: ModelAgent, core: Core): void {
   const missing = rows.findIndex((lanes) => lanes !== ALL_LANES);
   const step = missing < 0 ? rows.length : missing;
   agent.steps = [];
-  deliver(world, { kind: "stepped", step, facts: null }, core);
+  deliver(world, { kind: "stepped", step, facts: null, laneTimes: [] }, core);
 }
 
 export function endAgent(world: ModelWorld, agent: ModelAgent): void {

@@ -230,7 +230,12 @@ export class Plane {
       while (this.rows.get(this.completeStep + 1)?.size === world.shape.lanes) this.completeStep++;
       const step = this.completeStep;
       for (const { send } of this.sessions.values()) send({ kind: "ack", step });
-      this.deliver({ kind: "stepped", step, facts: { ...NO_FACTS, atMs: world.agenda.now } });
+      this.deliver({
+        kind: "stepped",
+        step,
+        facts: { ...NO_FACTS, atMs: world.agenda.now },
+        laneTimes: [],
+      });
       if (this.pendingRows.length > 0) this.flush();
       else this.isFlushing = false;
     });

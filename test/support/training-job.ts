@@ -96,5 +96,5 @@ export function training(): JobState {
       seconds: 1,
     };
   });
-  return after(prepared, ...ready, { kind: "stepped", step: 10, facts: progress });
+  return after(prepared, ...ready, { kind: "stepped", step: 10, facts: progress, laneTimes: [] });
 }

@@ -225,14 +225,14 @@ async function startDoor(config: ControlPlaneConfig, door: Door): Promise<RpcSer
     steps: createStepRows({
       history: journal,
       now: clock.now,
-      recorded: (uid, { step, facts, stepSeconds, tell }) => {
+      recorded: (uid, { step, facts, stepSeconds, laneTimes, tell }) => {
         const value = { step: BigInt(step) };
         const told: SessionResponse = { generation: 0n, body: { $case: "ackSteps", value } };
         if (tell === "everybody") sessions.broadcast(uid, told);
         else for (const member of tell) sessions.sendTo(uid, member, told);
         if (tell.length === 0) return;
         void driver
-          .deliver(uid, { kind: "stepped", step, facts })
+          .deliver(uid, { kind: "stepped", step, facts, laneTimes })
           .then(() => driver.recordOf(uid))
           // Of a job that was deleted meanwhile no series may come back.
           .then((record) => record !== null && measures.stepped(record, stepSeconds))

@@ -49,7 +49,13 @@ describe("step rows", () => {
       recorded: (_, recorded) => told.push(recorded),
       failed: () => undefined,
     });
-    const context = { uid: "u", member: "m0", lanes: LANES, known: { step: 0, facts: null } };
+    const context = {
+      uid: "u",
+      member: "m0",
+      generation: 1,
+      lanes: LANES,
+      known: { step: 0, facts: null },
+    };
     const wrong = { seconds: Number.NaN, stallSeconds: Number.POSITIVE_INFINITY };
     rows.add({ ...report(1, 0, 1), ...wrong, sections: undefined }, context);
     rows.add({ ...report(2, 0, 1), gradNorm: Number.NaN }, context);
@@ -71,7 +77,13 @@ describe("step rows", () => {
       recorded: (_, recorded) => told.push(recorded),
       failed: () => undefined,
     });
-    const context = { uid: "u", member: "m0", lanes: LANES, known: { step: 0, facts: null } };
+    const context = {
+      uid: "u",
+      member: "m0",
+      generation: 1,
+      lanes: LANES,
+      known: { step: 0, facts: null },
+    };
     rows.add(report(1, 0), context);
     rows.add(report(1, 1), context);
     rows.add(report(2, 0), context);
@@ -97,7 +109,7 @@ describe("step rows", () => {
       failed: () => undefined,
     });
     const from = (member: string) => ({
-      ...{ uid: "u", member, lanes: LANES },
+      ...{ uid: "u", member, generation: 1, lanes: LANES },
       known: { step: 0, facts: null },
     });
     const batches = [
@@ -128,7 +140,13 @@ describe("step rows", () => {
       recorded: (_, recorded) => told.push(recorded),
       failed: (_, reason) => reasons.push(reason),
     });
-    const context = { uid: "u", member: "m0", lanes: LANES, known: { step: 0, facts: null } };
+    const context = {
+      uid: "u",
+      member: "m0",
+      generation: 1,
+      lanes: LANES,
+      known: { step: 0, facts: null },
+    };
     fail.reason = new Error("a lane differs");
     rows.add(report(1, 0), context);
     await settled();

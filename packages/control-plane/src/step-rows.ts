@@ -1,6 +1,7 @@
 import type { MeasureView } from "@shardwright/job/accounts";
 import type { StepReport } from "@shardwright/proto";
 import type { StepFacts } from "./core/events.ts";
+import type { LaneTime } from "./core/relief.ts";
 import {
   addStep,
   NO_RANK_STEP,
@@ -9,7 +10,7 @@ import {
   slower,
 } from "./core/step-measure.ts";
 import type { JobHistory, LaneRow } from "./ports.ts";
-import { laneRowsOf, rankStepOf } from "./rpc/agent-wire.ts";
+import { laneRowsOf, laneTimeOf, rankStepOf } from "./rpc/agent-wire.ts";
 
 /** What the journal holds after a batch of reports. */
 export interface Recorded {
@@ -19,6 +20,8 @@ export interface Recorded {
   readonly facts: StepFacts | null;
   /** Seconds of each step that is new in it and was timed. */
   readonly stepSeconds: readonly number[];
+  /** The newest of each rank, once a step is complete. */
+  readonly laneTimes: readonly LaneTime[];
   /**
    * Who is to be told: every member when the step is new, else those who told again what the journal holds. With a
    * thousand ranks a step comes in many batches, and most of them complete nothing.
@@ -36,6 +39,8 @@ export interface StepContext {
   readonly uid: string;
   /** Whose report it is. */
   readonly member: string;
+  /** That it computed in. */
+  readonly generation: number;
   readonly lanes: number;
   readonly known: { readonly step: number; readonly facts: StepFacts | null };
 }
@@ -61,6 +66,8 @@ interface Pending {
   readonly tokens: Map<number, Map<number, { trained: number; processed: number }>>;
   /** What ranks said of steps that are not complete yet. */
   readonly timed: Map<number, RankStep>;
+  /** The newest of each rank that were not told yet. */
+  readonly laneTimes: Map<number, LaneTime>;
   totals: { step: number; trained: number; processed: number; measured: MeasureView };
   /** When how many steps and tokens were done, lately: rates are told over it. */
   readonly window: { atMs: number; step: number; processed: number }[];
@@ -85,7 +92,10 @@ export function createStepRows(world: StepRowsWorld): StepRows {
         const tell = step > job.toldStep ? "everybody" : again(tellers, step);
         job.toldStep = Math.max(job.toldStep, step);
         const stepSeconds = countSteps(job, step);
-        world.recorded(uid, { step, facts: factsAfter(job, step, world.now()), stepSeconds, tell });
+        const laneTimes = tell === "everybody" ? [...job.laneTimes.values()] : [];
+        if (tell === "everybody") job.laneTimes.clear();
+        const facts = factsAfter(job, step, world.now());
+        world.recorded(uid, { step, facts, stepSeconds, laneTimes, tell });
       }
     } catch (reason) {
       world.failed(uid, reason);
@@ -106,6 +116,8 @@ export function createStepRows(world: StepRowsWorld): StepRows {
       job.rows.push(...rows);
       for (const row of rows) noteTokens(job, row);
       noteTime(job, report);
+      const laneTime = laneTimeOf(report, context.generation);
+      if (laneTime !== null) job.laneTimes.set(report.rank, laneTime);
       // A rank that was not there for a step knows what it consumed, not its loss.
       const isKnown = [report.loss, report.gradNorm, report.learningRate].every(Number.isFinite);
       if (isKnown && (job.latest === null || report.step >= job.latest.step)) job.latest = report;
@@ -131,6 +143,7 @@ function begin(context: StepContext): Pending {
     running: false,
     tokens: new Map(),
     timed: new Map(),
+    laneTimes: new Map(),
     totals,
     window: [],
   };

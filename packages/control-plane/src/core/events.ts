@@ -1,5 +1,6 @@
 /** What happens to a job, and what becomes of what it wants done: all that `decide` hears. */
 import type { MeasureView, Reason } from "@shardwright/job";
+import type { LaneTime } from "./relief.ts";
 import type {
   Holding,
   JobFacts,
@@ -34,7 +35,13 @@ export type JobEvent =
   | { readonly kind: "parked" }
   /** Every member that is wanted from now on, by slot. */
   | { readonly kind: "scale"; readonly members: readonly { name: string; node: string }[] }
-  | { readonly kind: "stepped"; readonly step: number; readonly facts: StepFacts | null }
+  | {
+      readonly kind: "stepped";
+      readonly step: number;
+      readonly facts: StepFacts | null;
+      /** The newest of each rank since the last such event. */
+      readonly laneTimes: readonly LaneTime[];
+    }
   | { readonly kind: "settled"; readonly effectId: string; readonly outcome: Outcome }
   | MemberEvent;
 

@@ -6,6 +6,7 @@ import { dismissLeavers } from "./leaving.ts";
 import { HANG_MEDIANS, judgeSilence } from "./liveness.ts";
 import { loseMember } from "./members.ts";
 import { discardPrepared, movedBytes, partakers } from "./prepared.ts";
+import { type Relief, reliefOf } from "./relief.ts";
 import type { Candidate } from "./resume.ts";
 import { abortHalfStaged, waitsForFinalAbort } from "./saves.ts";
 import { lineAfter, waitsForSnapshots } from "./snapshots.ts";
@@ -42,7 +43,7 @@ function isAtEnd(live: Live): boolean {
   );
 }
 
-/** Ranks that wait to join, or members that were asked to leave: the others stop at a boundary for them. */
+/** Ranks that wait to join, members that were asked to leave, lanes that others would do faster: all stop at a boundary. */
 function pauseForChange(turn: Turn, committed: CommittedGeneration): void {
   const { live } = turn;
   const nearEnd = live.facts !== null && live.step >= live.facts.totalSteps - 1;
@@ -57,13 +58,24 @@ function pauseForChange(turn: Turn, committed: CommittedGeneration): void {
     ({ leaving, name }) =>
       leaving && stays && committed.seats.some(({ member }) => member === name),
   );
-  if (!joins && leavers.length === 0) return;
+  const relief = reliefOf(live, turn.base.spec.tuning.method, turn.now);
+  if (!joins && leavers.length === 0 && relief === null) return;
   change(turn, { committed: { ...committed, mode: "pausing", brokenSinceMs: turn.now } });
   if (joins)
     tell(turn, "Joining", `${ranksText(joiners.length)} will join at the next step boundary`);
   for (const { name } of leavers) {
     tell(turn, "Leaving", `member ${name} leaves at the next step boundary`);
   }
+  if (relief !== null) tell(turn, "Straggler", reliefText(relief, committed));
+}
+
+function reliefText({ slowest, before, after }: Relief, { seats }: CommittedGeneration): string {
+  const { rank } = slowest;
+  const who = `rank ${rank} of member ${seats[rank]?.member ?? ""}`;
+  const gain = `a step computes for ${before.toPrecision(2)} s, ${after.toPrecision(2)} s with other lanes`;
+  return slowest.after < slowest.before
+    ? `${who} is slow: it gets ${slowest.after} of its ${slowest.before} lanes at the next step boundary; ${gain}`
+    : `${who} has more lanes than it should: ${slowest.before} lanes; they are shared out anew at the next step boundary; ${gain}`;
 }
 
 /** While others load they may as well join together; nobody is made to stop twice. */
@@ -91,7 +103,7 @@ function formWhenAble(turn: Turn): void {
     candidates,
     leavers: idleRanks(live, true),
     ranksMin: ranksMin(turn),
-    reason: formationReason(live, candidates.length),
+    reason: formationReason(live, candidates),
     head: live.seeking?.generation === number ? live.seeking.head : null,
   });
   const needsState =
@@ -232,17 +244,22 @@ function candidateOf(member: MemberState, rank: RankSlot): Candidate {
   };
 }
 
-function formationReason(live: Live, ranks: number): Reason {
+function formationReason(live: Live, ranks: readonly Candidate[]): Reason {
+  const count = ranks.length;
   if (live.committed === null)
-    return { code: "Started", sentence: `started with ${ranksText(ranks)}` };
+    return { code: "Started", sentence: `started with ${ranksText(count)}` };
   if (live.fault?.cause === RESTART)
-    return { code: "Restarted", sentence: `restarted with ${ranksText(ranks)}` };
+    return { code: "Restarted", sentence: `restarted with ${ranksText(count)}` };
   if (live.fault !== null)
     return {
       code: "RankLost",
-      sentence: `${live.fault.cause} at step ${live.fault.step}; going on with ${ranksText(ranks)}`,
+      sentence: `${live.fault.cause} at step ${live.fault.step}; going on with ${ranksText(count)}`,
     };
-  return { code: "MembershipChanged", sentence: `going on with ${ranksText(ranks)}` };
+  const seated = new Set(live.committed.seats.map(({ pid }) => pid));
+  const isSame = ranks.length === seated.size && ranks.every(({ pid }) => seated.has(pid));
+  return isSame
+    ? { code: "LanesMoved", sentence: `the same ${ranksText(count)} with other lanes` }
+    : { code: "MembershipChanged", sentence: `going on with ${ranksText(count)}` };
 }
 
 function ranksText(count: number): string {

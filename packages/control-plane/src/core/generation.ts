@@ -1,13 +1,13 @@
 /** The next generation from who is there: seats, lanes, block map, source. Pure and the same for every caller. */
 import type { Reason } from "@shardwright/job";
 import {
-  assignLanes,
   copiesIn,
   mapBlocks,
   planTransfer,
   STATE_BYTES_PER_ELEMENT,
 } from "@shardwright/planner";
 import type { HeadAnswer } from "./events.ts";
+import { lanesFor } from "./relief.ts";
 import { type Candidate, chooseSource } from "./resume.ts";
 import { newestStep, snapshotSource } from "./snapshots.ts";
 import type { GenerationPlan, JobFacts, Live, Seat, Source } from "./state.ts";
@@ -63,9 +63,10 @@ export function formGeneration(request: FormRequest): Formed {
     number,
     seats,
     leavers: [],
-    lanes: assignLanes(
-      lanes,
-      seats.map(() => 1),
+    lanes: lanesFor(
+      live,
+      request.method,
+      seats.map(({ pid }) => pid),
     ),
     reason: request.reason,
     storePrefix: `${request.uid}/g${number}`,

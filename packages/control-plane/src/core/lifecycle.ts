@@ -24,6 +24,7 @@ import {
   pay,
 } from "./members.ts";
 import type { Policy } from "./policy.ts";
+import { pacesAfter } from "./relief.ts";
 import {
   beginWhenRecorded,
   checkSaveDeadline,
@@ -136,6 +137,7 @@ function place(
     retryAtMs: 0,
     step: 0,
     progress: null,
+    paces: [],
     save: null,
     nextSave: null,
     decidedSaves: [],
@@ -265,12 +267,14 @@ function hearMember(turn: Turn, event: MemberEvent): void {
 function onStepped(turn: Turn, event: Extract<JobEvent, { kind: "stepped" }>): void {
   const { live, now, policy } = turn;
   if (event.step <= live.step) return;
-  const { fault, recoveries } = live;
-  const recovered = fault !== null && live.committed?.mode === "running" && event.step > fault.step;
+  const { fault, recoveries, committed } = live;
+  const recovered = fault !== null && committed?.mode === "running" && event.step > fault.step;
   const refund = event.step - live.refundedAt >= policy.refundSteps;
   change(turn, {
     step: event.step,
     progress: event.facts ?? live.progress,
+    paces:
+      committed === null ? [] : pacesAfter(live.paces, committed, { times: event.laneTimes, now }),
     ...(refund ? { spent: NOTHING_SPENT, refundedAt: event.step } : {}),
     ...(recovered
       ? {

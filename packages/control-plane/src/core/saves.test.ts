@@ -51,10 +51,12 @@ describe("a save", () => {
   it("does not begin before the journal holds its steps", () => {
     const early = after(training(), staged("m0", 12), staged("m1", 12));
     expect(ids(early)).toEqual([]);
-    expect(ids(after(early, { kind: "stepped", step: 11, facts: progress }))).toEqual([]);
-    expect(ids(after(early, { kind: "stepped", step: 12, facts: progress }))).toEqual([
-      "begin:12:1",
-    ]);
+    expect(
+      ids(after(early, { kind: "stepped", step: 11, facts: progress, laneTimes: [] })),
+    ).toEqual([]);
+    expect(
+      ids(after(early, { kind: "stepped", step: 12, facts: progress, laneTimes: [] })),
+    ).toEqual(["begin:12:1"]);
   });
 
   it("is written by those that staged it, and by nobody else", () => {
@@ -170,11 +172,16 @@ describe("a save", () => {
       writer: 0,
       reason: { code: "ENOSPC", sentence: "full" },
     });
-    const next = after(state, { kind: "stepped", step: 12, facts: progress }, staged("m0", 12), {
-      kind: "settled",
-      effectId: "abort:s10",
-      outcome: { kind: "failed", reason: { code: "EffectFailed", sentence: "away" } },
-    });
+    const next = after(
+      state,
+      { kind: "stepped", step: 12, facts: progress, laneTimes: [] },
+      staged("m0", 12),
+      {
+        kind: "settled",
+        effectId: "abort:s10",
+        outcome: { kind: "failed", reason: { code: "EffectFailed", sentence: "away" } },
+      },
+    );
     expect(live(next).save?.step).toBe(12);
     expect(live(next).spent.storage).toBe(1);
   });

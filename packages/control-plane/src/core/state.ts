@@ -13,6 +13,7 @@ import type {
 } from "@shardwright/planner";
 import type { HeadAnswer, StepFacts } from "./events.ts";
 import type { Ledger } from "./ledger.ts";
+import type { Pace } from "./relief.ts";
 import type { Tallies } from "./tally.ts";
 
 /** What one rank process holds, as it reported. */
@@ -277,6 +278,8 @@ export interface Live {
   /** Steps whose every lane the journal holds, without a gap. */
   readonly step: number;
   readonly progress: StepFacts | null;
+  /** How fast the ranks of the committed generation compute. */
+  readonly paces: readonly Pace[];
   readonly save: SaveState | null;
   /** The final save, staged while an older one is still written. */
   readonly nextSave: SaveState | null;

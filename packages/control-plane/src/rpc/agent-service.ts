@@ -1,5 +1,5 @@
 import { Fault } from "@shardwright/job/faults";
-import type { Beat, SessionRequest, SessionResponse } from "@shardwright/proto";
+import type { Beat, SessionRequest, SessionResponse, StepReport } from "@shardwright/proto";
 import type { Caller, Log } from "@shardwright/service";
 import type { MemberEvent } from "../core/events.ts";
 import { hangAfterMs } from "../core/liveness.ts";
@@ -89,7 +89,7 @@ async function readMessages(
     isFirst = false;
     const { body } = request;
     if (body?.$case === "step") {
-      await addStep(world, claims, body.value);
+      await addStep(world, claims, { report: body.value, generation: Number(request.generation) });
       continue;
     }
     if (body?.$case === "beat") {
@@ -115,13 +115,14 @@ async function greet({ recordOf, sessions }: AgentWorld, claims: MemberClaims): 
 async function addStep(
   world: AgentWorld,
   { uid, member }: MemberClaims,
-  report: Parameters<StepRows["add"]>[0],
+  said: { readonly report: StepReport; readonly generation: number },
 ): Promise<void> {
   const record = await world.recordOf(uid);
   const live = record === null ? null : liveOf(record.state);
   if (record === null || live === null) return;
   const known = { step: live.step, facts: live.progress };
-  world.steps.add(report, { uid, member, lanes: live.plan.recipe.lanes, known });
+  const { lanes } = live.plan.recipe;
+  world.steps.add(said.report, { uid, member, generation: said.generation, lanes, known });
 }
 
 /** A rank that its own agent has not heard for too long hangs; it is named, ended and respawned. */

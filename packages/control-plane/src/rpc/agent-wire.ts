@@ -3,6 +3,7 @@
 import { layoutFromWire } from "@shardwright/planner";
 import type { RankHolding, SaveKey, SessionRequest, StepReport } from "@shardwright/proto";
 import type { MemberEvent } from "../core/events.ts";
+import type { LaneTime } from "../core/relief.ts";
 import type { Holding, JobFacts, SaveKeyState } from "../core/state.ts";
 import type { RankStep } from "../core/step-measure.ts";
 import type { LaneRow } from "../ports.ts";
@@ -190,6 +191,14 @@ export function rankStepOf(report: StepReport): RankStep {
     },
     peakBytes: Number(report.rssBytes),
   };
+}
+
+/** What one rank's report says of how fast it computes; null where it had no lanes. */
+export function laneTimeOf(report: StepReport, generation: number): LaneTime | null {
+  const { rank, lanes } = report;
+  const seconds = rankStepOf(report).sections.forward_backward;
+  if (lanes.length === 0) return null;
+  return { generation, rank, step: Number(report.step), secondsPerLane: seconds / lanes.length };
 }
 
 /** A time as an agent measured it: what is none (NaN, infinite, negative) counts as 0, so that it spoils no sum for good. */
