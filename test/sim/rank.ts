@@ -110,6 +110,8 @@ export class Rank {
   private newest = 0;
   private inbox: RankDirective[] = [];
   private gang: Gang | null = null;
+  /** What it connects for, while it does. */
+  private joining: ToldGeneration | null = null;
   private candidate: Membership | null = null;
   private candidateVersion = 0;
   private parameters = 0;
@@ -192,6 +194,7 @@ export class Rank {
   private join(plan: ToldGeneration): void {
     const seat = [...plan.seats, ...plan.leavers].find((one) => one.pid === this.pid);
     this.moveTo("joining");
+    this.joining = plan;
     if (seat === undefined) {
       this.failJoin(plan, "PlanRefused", "this rank is not in the generation");
       return;
@@ -590,8 +593,7 @@ export class Rank {
       if (!isCurrent()) return;
       over = true;
       if (this.place === "joining") {
-        const plan = this.world.planOf(gang.number);
-        if (plan !== undefined) this.failJoin(plan, "PeerLost", "a peer left");
+        if (this.joining !== null) this.failJoin(this.joining, "PeerLost", "a peer left");
       } else this.leave();
     };
     gang.meet(name, {

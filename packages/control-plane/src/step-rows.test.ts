@@ -171,7 +171,13 @@ describe("what steps take", () => {
       rssBytes: BigInt(Math.round(seconds * 100)),
       ...more,
     });
-    const context = { uid: "u", member: "m0", lanes: LANES, known: { step: 0, facts: null } };
+    const context = {
+      uid: "u",
+      member: "m0",
+      generation: 1,
+      lanes: LANES,
+      known: { step: 0, facts: null },
+    };
     rows.add(timed(1, 0, 2, { stallSeconds: 0.5 }), context);
     rows.add(timed(1, 1, 3, { stallSeconds: 0.25 }), context);
     rows.add(timed(2, 0, 1), context);
