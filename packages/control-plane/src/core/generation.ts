@@ -1,11 +1,6 @@
 /** The next generation from who is there: seats, lanes, block map, source. Pure and the same for every caller. */
 import type { Reason } from "@shardwright/job";
-import {
-  copiesIn,
-  mapBlocks,
-  planTransfer,
-  STATE_BYTES_PER_ELEMENT,
-} from "@shardwright/planner";
+import { copiesIn, mapBlocks, planTransfer, STATE_BYTES_PER_ELEMENT } from "@shardwright/planner";
 import type { HeadAnswer } from "./events.ts";
 import { lanesFor } from "./relief.ts";
 import { type Candidate, chooseSource } from "./resume.ts";

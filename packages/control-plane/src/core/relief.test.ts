@@ -2,10 +2,10 @@ import { assignLanes } from "@shardwright/planner";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { after, progress, training } from "../../../../test/support/training-job.ts";
-import { decide } from "./lifecycle.ts";
-import { type LaneTime, lanesFor, laneWeights, type Pace, pacesAfter } from "./relief.ts";
 import type { JobEvent } from "./events.ts";
+import { decide } from "./lifecycle.ts";
 import { POLICY_DEFAULT } from "./policy.ts";
+import { type LaneTime, lanesFor, laneWeights, type Pace, pacesAfter } from "./relief.ts";
 import type { JobState, Live } from "./state.ts";
 
 const liveOf = (state: JobState): Live => {

@@ -104,7 +104,11 @@ export function laneWeights(pids: readonly number[], paces: readonly Pace[]): nu
  * The lanes of ranks in these processes, in rank order. Sums of unequal ranges may need a buffer more; where a buffer is
  * as large as the model (full tuning, each rank sums its own lanes) the plan's memory holds: they stay even then.
  */
-export function lanesFor(live: Live, method: string, pids: readonly number[]): readonly LaneRange[] {
+export function lanesFor(
+  live: Live,
+  method: string,
+  pids: readonly number[],
+): readonly LaneRange[] {
   const { plan, paces } = live;
   const { lanes } = plan.recipe;
   const paced = assignLanes(lanes, laneWeights(pids, paces));
