@@ -131,15 +131,16 @@ describe("the weights of lanes", () => {
 
 describe("the lanes of ranks", () => {
   it("stay even where an uneven share wants a buffer more than planned, as large as the model", () => {
-    const live = { ...liveOf(training()), paces: [pace(1, 1), pace(2, 9)] };
+    const paces = [pace(1, 9), pace(2, 1), pace(3, 1), pace(4, 1)];
+    const live = { ...liveOf(training()), paces };
     const of = (method: string, zeroStage: 0 | 1 | 2): number[] =>
-      lanesFor({ ...live, plan: { ...live.plan, zeroStage } }, method, [1, 2]).map(
+      lanesFor({ ...live, plan: { ...live.plan, zeroStage } }, method, [1, 2, 3, 4]).map(
         ({ begin, end }) => end - begin,
       );
-    const { lanes } = live.plan.recipe;
-    expect(of("lora", 1)).toEqual([lanes - 1, 1]);
-    expect(of("full", 1)).toEqual([lanes / 2, lanes / 2]);
-    expect(of("full", 2)).toEqual([lanes - 1, 1]);
+    expect(live.plan.recipe.lanes).toBe(8);
+    expect(of("lora", 1)).toEqual([1, 3, 2, 2]);
+    expect(of("full", 1)).toEqual([2, 2, 2, 2]);
+    expect(of("full", 2)).toEqual([1, 3, 2, 2]);
   });
 });
 
