@@ -138,9 +138,9 @@ describe("the lanes of ranks", () => {
         ({ begin, end }) => end - begin,
       );
     expect(live.plan.recipe.lanes).toBe(8);
-    expect(of("lora", 1)).toEqual([1, 3, 2, 2]);
+    expect(of("lora", 1)).toEqual([1, 2, 3, 2]);
     expect(of("full", 1)).toEqual([2, 2, 2, 2]);
-    expect(of("full", 2)).toEqual([1, 3, 2, 2]);
+    expect(of("full", 2)).toEqual([1, 2, 3, 2]);
   });
 });
 
