@@ -9,7 +9,7 @@ import { recordedIo } from "../../../../test/support/recorded-io.ts";
 import { EXIT, type ExitCode } from "../exit.ts";
 import { main } from "../main.ts";
 
-// What chaos and verify-exact refuse before they touch anything. The rest needs real processes: test/e2e.
+// What chaos, verify-exact and up refuse before they touch anything. The rest needs real processes: test/e2e.
 
 interface Ran {
   readonly exit: ExitCode;
@@ -63,6 +63,14 @@ it("knows its faults", async () => {
   expect(exit).toBe(EXIT.usage);
   expect(err).toContain("kill-rank, stop-rank, slow, kill-member, restart-control-plane");
 });
+
+it.each(["0s", "500ms", "2h"])(
+  "up refuses --leave-grace %s before it holds anything",
+  async (grace) => {
+    const { exit, err } = await shardctl(aDirectory(), "up", "--leave-grace", grace);
+    expect([exit, err]).toEqual([EXIT.usage, expect.stringContaining("expected 1s to 1h")]);
+  },
+);
 
 /** A process of its own that holds the directory: locks of one process do not exclude each other. */
 async function served(dataDir: string): Promise<() => void> {
