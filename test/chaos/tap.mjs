@@ -12,12 +12,12 @@ const states = database.prepare(
   `SELECT json_extract(state, '$.phase') AS phase,
     json_extract(state, '$.live.prepared.number') AS prepared,
     json_array_length(state, '$.live.prepared.ready') AS ready,
-    json_extract(state, '$.live.committed.number') AS committed,
-    json_extract(state, '$.live.committed.mode') AS mode,
+    json_extract(settled, '$.live.committed.number') AS committed,
+    json_extract(settled, '$.live.committed.mode') AS mode,
     json_extract(state, '$.live.fault.cause') AS fault,
     (SELECT count(*) FROM json_each(state, '$.effects')
      WHERE json_extract(value, '$.kind') = 'reportPrepared') AS deciding,
-    json_extract(state, '$.live.committed.seats') AS seats,
+    json_extract(settled, '$.live.committed.seats') AS seats,
     json_extract(state, '$.live.save.begun.key.saveId') AS save
    FROM jobs WHERE uid = ?`,
 );
