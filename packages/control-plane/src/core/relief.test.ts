@@ -144,6 +144,31 @@ describe("the lanes of ranks", () => {
   });
 });
 
+describe("the lanes of ranks by their paces", () => {
+  it("never make a step longer than even ones, though lanes are whole", () => {
+    const seconds = fc.array(fc.double({ min: 1, max: 5, noNaN: true }), {
+      minLength: 2,
+      maxLength: 8,
+    });
+    const live = liveOf(training());
+    fc.assert(
+      fc.property(seconds, (all) => {
+        const pids = all.map((_, index) => index);
+        const paces = all.map((one, index) => pace(index, one));
+        const longest = (weights: readonly number[], known: readonly Pace[]): number =>
+          Math.max(
+            ...lanesFor({ ...live, paces: known }, "lora", pids).map(
+              ({ begin, end }, rank) => (end - begin) / (weights[rank] ?? 1),
+            ),
+          );
+        // As the rule sees them: who is no straggler is as fast as the others.
+        const weights = laneWeights(pids, paces);
+        expect(longest(weights, paces)).toBeLessThanOrEqual(longest(weights, []));
+      }),
+    );
+  });
+});
+
 describe("a rank that is slow", () => {
   it("gets fewer lanes by a generation that is made for it, from the same step", () => {
     const before = sizes(training());
