@@ -111,19 +111,14 @@ export function lanesFor(
 ): readonly LaneRange[] {
   const { plan, paces } = live;
   const { lanes } = plan.recipe;
-  const weights = laneWeights(pids, paces);
-  const paced = assignLanes(lanes, weights);
-  const even = assignLanes(
+  const paced = assignLanes(lanes, laneWeights(pids, paces));
+  const isSmall = method !== "full" || plan.zeroStage === 2;
+  const buffers = Math.max(...paced.map(({ begin, end }) => liveAccumulators(begin, end)));
+  if (isSmall || buffers <= liveMax(lanes, pids.length)) return paced;
+  return assignLanes(
     lanes,
     pids.map(() => 1),
   );
-  const isSmall = method !== "full" || plan.zeroStage === 2;
-  const buffers = Math.max(...paced.map(({ begin, end }) => liveAccumulators(begin, end)));
-  const fits = isSmall || buffers <= liveMax(lanes, pids.length);
-  // Lanes are whole: what is left over may fall to a rank that was the slowest already.
-  const seconds = weights.map((weight) => 1 / weight);
-  const isFaster = longest(paced, seconds).seconds < longest(even, seconds).seconds;
-  return fits && isFaster ? paced : even;
 }
 
 /** Whether other lanes for the ranks of the running generation would pay; also when who was slow no longer is. */
