@@ -254,4 +254,11 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "if (after.phase !== before.phase) ledger = bookEnd(ledger, after);",
     instead: "",
   },
+  {
+    name: "begin a save in a generation that is broken, and keep what only half of it staged",
+    file: "saves.ts",
+    rule: `if (committed?.number !== generation || committed.mode === "broken") {`,
+    instead: "if (committed?.number !== generation) {",
+    and: { file: "formation.ts", rule: "  abortHalfStaged(turn);\n", instead: "" },
+  },
 ];

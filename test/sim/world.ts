@@ -100,7 +100,8 @@ export class World {
     this.policy = {
       ...POLICY_DEFAULT,
       launchMs: 180_000,
-      saveDeadlineMs: 300_000,
+      // Far beyond the end: what only a deadline ends hangs.
+      saveDeadlineMs: 86_400_000,
       refundSteps: scenario.refundSteps,
     };
     this.facts = someFacts({
