@@ -12,6 +12,9 @@ export default defineConfig({
     ],
   },
   test: {
+    // A machine under load is late, not wrong.
+    testTimeout: 30_000,
+    expect: { poll: { timeout: 20_000 } },
     include: [
       "packages/*/src/**/*.test.ts",
       "test/{tidy,sim,model,scenarios,contract}/**/*.test.ts",

@@ -13,6 +13,7 @@ export default defineConfig({
     // Tests that say they are concurrent: the chaos suite runs two schedules side by side.
     maxConcurrency: 2,
     testTimeout: 300_000,
+    expect: { poll: { timeout: 20_000 } },
     hookTimeout: 120_000,
     reporters: ["default", "./test/support/closing-line.ts"],
   },
