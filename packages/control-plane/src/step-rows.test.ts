@@ -1,7 +1,7 @@
 import { SectionSeconds, StepReport } from "@shardwright/proto";
 import { describe, expect, it } from "vitest";
 import type { JobHistory, LaneRow } from "./ports.ts";
-import { createStepRows, type Recorded } from "./step-rows.ts";
+import { createStepRows, type Recorded, type StepContext } from "./step-rows.ts";
 
 const LANES = 2;
 
@@ -35,6 +35,22 @@ function journal(): { history: JobHistory; batches: LaneRow[][]; fail: { reason:
   return { history: { recordLanes } as unknown as JobHistory, batches, fail };
 }
 
+/** Rows of a journal with all that they tell; `reasons` takes why it refused. */
+function rowsOf(history: JobHistory, reasons: unknown[] = []) {
+  const told: Recorded[] = [];
+  const rows = createStepRows({
+    history,
+    now: () => 7,
+    recorded: (_, recorded) => told.push(recorded),
+    failed: (_, reason) => reasons.push(reason),
+  });
+  return { rows, told };
+}
+
+function contextOf(member: string): StepContext {
+  return { uid: "u", member, generation: 1, lanes: LANES, known: { step: 0, facts: null } };
+}
+
 async function settled(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -42,20 +58,8 @@ async function settled(): Promise<void> {
 describe("step rows", () => {
   it("takes a time that is none for nothing: one report does not spoil the sums for good", async () => {
     const { history } = journal();
-    const told: Recorded[] = [];
-    const rows = createStepRows({
-      history,
-      now: () => 7,
-      recorded: (_, recorded) => told.push(recorded),
-      failed: () => undefined,
-    });
-    const context = {
-      uid: "u",
-      member: "m0",
-      generation: 1,
-      lanes: LANES,
-      known: { step: 0, facts: null },
-    };
+    const { rows, told } = rowsOf(history);
+    const context = contextOf("m0");
     const wrong = { seconds: Number.NaN, stallSeconds: Number.POSITIVE_INFINITY };
     rows.add({ ...report(1, 0, 1), ...wrong, sections: undefined }, context);
     rows.add({ ...report(2, 0, 1), gradNorm: Number.NaN }, context);
@@ -70,20 +74,8 @@ describe("step rows", () => {
 
   it("writes what comes meanwhile in one batch, and counts only whole steps", async () => {
     const { history, batches } = journal();
-    const told: Recorded[] = [];
-    const rows = createStepRows({
-      history,
-      now: () => 7,
-      recorded: (_, recorded) => told.push(recorded),
-      failed: () => undefined,
-    });
-    const context = {
-      uid: "u",
-      member: "m0",
-      generation: 1,
-      lanes: LANES,
-      known: { step: 0, facts: null },
-    };
+    const { rows, told } = rowsOf(history);
+    const context = contextOf("m0");
     rows.add(report(1, 0), context);
     rows.add(report(1, 1), context);
     rows.add(report(2, 0), context);
@@ -101,22 +93,12 @@ describe("step rows", () => {
   });
 
   it("tells everybody of a new step once, and later only who tells of it again", async () => {
-    const told: Recorded[] = [];
-    const rows = createStepRows({
-      history: journal().history,
-      now: () => 7,
-      recorded: (_, recorded) => told.push(recorded),
-      failed: () => undefined,
-    });
-    const from = (member: string) => ({
-      ...{ uid: "u", member, generation: 1, lanes: LANES },
-      known: { step: 0, facts: null },
-    });
+    const { rows, told } = rowsOf(journal().history);
     const batches = [
-      [report(1, 0), from("m0")],
-      [report(1, 1), from("m1")],
-      [report(2, 0), from("m0")],
-      [report(1, 1), from("m1")],
+      [report(1, 0), contextOf("m0")],
+      [report(1, 1), contextOf("m1")],
+      [report(2, 0), contextOf("m0")],
+      [report(1, 1), contextOf("m1")],
     ] as const;
     for (const [said, context] of batches) {
       rows.add(said, context);
@@ -133,20 +115,8 @@ describe("step rows", () => {
   it("says when the journal refuses, and goes on with the next report", async () => {
     const { history, fail } = journal();
     const reasons: unknown[] = [];
-    const told: Recorded[] = [];
-    const rows = createStepRows({
-      history,
-      now: () => 7,
-      recorded: (_, recorded) => told.push(recorded),
-      failed: (_, reason) => reasons.push(reason),
-    });
-    const context = {
-      uid: "u",
-      member: "m0",
-      generation: 1,
-      lanes: LANES,
-      known: { step: 0, facts: null },
-    };
+    const { rows, told } = rowsOf(history, reasons);
+    const context = contextOf("m0");
     fail.reason = new Error("a lane differs");
     rows.add(report(1, 0), context);
     await settled();
@@ -161,9 +131,7 @@ describe("step rows", () => {
 describe("what steps take", () => {
   it("counts each step once, by its slowest rank, and goes on from what is known", async () => {
     const { history } = journal();
-    const told: Recorded[] = [];
-    const recorded = (_: string, one: Recorded) => void told.push(one);
-    const rows = createStepRows({ history, now: () => 7, recorded, failed: () => undefined });
+    const { rows, told } = rowsOf(history);
     const timed = (step: number, lane: number, seconds: number, more = {}): StepReport => ({
       ...report(step, lane),
       seconds,
@@ -171,13 +139,7 @@ describe("what steps take", () => {
       rssBytes: BigInt(Math.round(seconds * 100)),
       ...more,
     });
-    const context = {
-      uid: "u",
-      member: "m0",
-      generation: 1,
-      lanes: LANES,
-      known: { step: 0, facts: null },
-    };
+    const context = contextOf("m0");
     rows.add(timed(1, 0, 2, { stallSeconds: 0.5 }), context);
     rows.add(timed(1, 1, 3, { stallSeconds: 0.25 }), context);
     rows.add(timed(2, 0, 1), context);
@@ -192,10 +154,14 @@ describe("what steps take", () => {
       peakBytes: 300,
       sections: { forward_backward: 4, reduce: 0 },
     });
-    const later = createStepRows({ history, now: () => 8, recorded, failed: () => undefined });
+    const { rows: later, told: toldLater } = rowsOf(history);
     later.add(timed(3, 0, 1), { ...context, known: { step: 2, facts } });
     later.add(timed(3, 1, 2), { ...context, known: { step: 2, facts } });
     await settled();
-    expect(told.at(-1)?.facts?.measured).toMatchObject({ steps: 3, seconds: 6, peakBytes: 300 });
+    expect(toldLater.at(-1)?.facts?.measured).toMatchObject({
+      steps: 3,
+      seconds: 6,
+      peakBytes: 300,
+    });
   });
 });

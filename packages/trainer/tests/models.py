@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
+from shardwright_trainer.nn.losses import MicroBatch
+from shardwright_trainer.nn.model import TrainedModel
 from shardwright_trainer.plan.config import RankConfig, Recipe
 from shardwright_trainer.plan.schedule import steps_per_epoch
 
@@ -120,3 +123,18 @@ def a_config(
         "work_directory": "/tmp",         "total_steps": 9, "steps_per_epoch": steps_per_epoch(rows, batch),
     }  # fmt: skip
     return RankConfig(**(settings | changes))
+
+
+def gradient_into_tokens(trained: TrainedModel, batch: MicroBatch, begin: int, end: int) -> torch.Tensor:
+    """[t, h]: gradient at the embedding of each token, of a sum over the hidden states [begin, end)."""
+    seen: list[torch.Tensor] = []
+
+    def keep(_module: nn.Module, _args: Any, output: torch.Tensor) -> torch.Tensor:
+        output.retain_grad()
+        seen.append(output)
+        return output
+
+    trained.model.get_input_embeddings().register_forward_hook(keep)  # type: ignore[operator]
+    torch.autograd.backward(trained.hidden(batch)[begin:end].square().sum())
+    assert seen[0].grad is not None
+    return seen[0].grad[0]

@@ -12,8 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from models import OPENING_TOKENS, FakeData, a_config, save_model
-from torch import nn
+from models import OPENING_TOKENS, FakeData, a_config, gradient_into_tokens, save_model
 
 from shardwright_trainer._proto.shardwright.v1 import plan_pb2
 from shardwright_trainer.nn import needed_tokens as needed_module
@@ -102,19 +101,9 @@ def test_positions_that_restart_behind_the_opening_are_noticed(tmp_path: Path, f
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
 def test_gradients_cross_documents_in_the_opening_alone(tmp_path: Path, family: str) -> None:
     trained, batch = _load(tmp_path, family), micro_batch(ROWS, 0, CPU, only_needed=True)
-    seen: list[torch.Tensor] = []
-
-    def keep(_module: nn.Module, _args: Any, output: torch.Tensor) -> torch.Tensor:
-        output.retain_grad()
-        seen.append(output)
-        return output
-
-    trained.model.get_input_embeddings().register_forward_hook(keep)  # type: ignore[operator]
     begin = sum(batch.documents[:2])
     end = begin + batch.documents[2]
-    torch.autograd.backward(trained.hidden(batch)[begin:end].square().sum())
-    assert seen[0].grad is not None
-    gradient_th = seen[0].grad[0]
+    gradient_th = gradient_into_tokens(trained, batch, begin, end)
     reached = gradient_th.abs().amax(dim=1) > 0
     expected = torch.zeros(len(batch.tokens_t), dtype=torch.bool)
     expected[begin:end] = True

@@ -195,9 +195,9 @@ export function rankStepOf(report: StepReport): RankStep {
 
 /** What one rank's report says of how fast it computes; null where it had no lanes. */
 export function laneTimeOf(report: StepReport, generation: number): LaneTime | null {
-  const { rank, lanes } = report;
-  const seconds = rankStepOf(report).sections.forward_backward;
+  const { rank, lanes, sections } = report;
   if (lanes.length === 0) return null;
+  const seconds = secondsOf(sections?.forwardBackward);
   return { generation, rank, step: Number(report.step), secondsPerLane: seconds / lanes.length };
 }
 
